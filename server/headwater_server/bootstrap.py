@@ -34,6 +34,7 @@ from headwater_server.streaming.terms import ReplayLimits
 from headwater_server.telemetry.background import in_background
 from headwater_server.telemetry.loop_lag import watch_loop
 from headwater_server.telemetry.metrics import Metrics
+from headwater_server.telemetry.starved import StarvedClock
 from headwater_server.telemetry.tracing.opening import NoOpenTelemetryError, tracing
 from headwater_server.telemetry.tracing.spans import Tracer
 from headwater_server.transport.certificates import CertificateError, TlsFiles
@@ -116,7 +117,9 @@ async def serve(
             log.warning("open", why="the port is unencrypted and open to all that reach it", host=server_settings.host)
         if not names and identity.owns_runs:
             log.warning("no provider", why="no request can be answered", cure=_NO_PROVIDER)
-        await stack.enter_async_context(_running(watch_loop(on_lag=parts.metrics.loop_was_late), "headwater loop"))
+        starved = stack.enter_context(StarvedClock())
+        watching = watch_loop(starved.seconds, on_lag=parts.metrics.loop_was_late)
+        await stack.enter_async_context(_running(watching, "headwater loop"))
 
         async def use(fresh: Config) -> None:
             configured = configured_callers(fresh, fetch_keys, callers.configured)

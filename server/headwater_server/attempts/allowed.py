@@ -42,11 +42,6 @@ class Allowed:
         self._limits = limits
         self._providers = providers
 
-    @property
-    def is_unlimited(self) -> bool:
-        """Whether the caller may ask every model."""
-        return self._limits.models is None and self._limits.providers is None
-
     def allows(self, provider: str, model: str) -> bool:
         """Whether the caller may ask this model of this provider."""
         patterns = self._limits.models

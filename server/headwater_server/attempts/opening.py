@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from random import random
 
 from headwater_server.attempts.allowed import Allowed
@@ -15,8 +16,9 @@ from headwater_server.attempts.policy import AttemptLimits, AttemptSettings
 from headwater_server.attempts.reply import AttemptedReply
 from headwater_server.attempts.request import ParsedRequest
 from headwater_server.attempts.target import Target, Targets
-from headwater_server.callers.accounts import Accounts
+from headwater_server.callers.accounts import Accounts, Entry
 from headwater_server.callers.caller import caller
+from headwater_server.callers.limits import CallerLimits
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY, AgentConfig
 from headwater_server.providers.admitted import prompt_tokens
@@ -53,50 +55,30 @@ class StreamOpener:
         tracer: Tracer | None = None,
     ) -> None:
         self.allow_caller_api_keys = allow_caller_api_keys
-        self._offers = offers
-        self._streams = streams
-        self._circuits = circuits
-        self._accounts = accounts
-        self._chance = chance
-        self._tracer = tracer
+        self.offers = offers
+        self.streams = streams
+        self.circuits = circuits
+        self.accounts = accounts
+        self.chance = chance
+        self.tracer = tracer
 
-    @asynccontextmanager
-    async def open_stream(self, request: ParsedRequest, *, whole: bool = False) -> AsyncIterator[LiveStream]:
+    def open_stream(self, request: ParsedRequest, *, whole: bool = False) -> AbstractAsyncContextManager[LiveStream]:
         """The stream, closed when the block is left. Raises HeadwaterError.
 
         Args:
             request: the request.
             whole: whether the final chunk has the assistant message of any reply, and not only of one with tool calls.
         """
-        who = caller.get().name
-        offer = self._offers.hold()
-        try:
-            own = offer.callers.of(who)
-            targets = self._targets(offer, request)
-            prompt = prompt_tokens(targets[0].chat) if own.counts_tokens else 0
-            async with self._accounts.entered(who, own, prompt) as entry:
-                answerer, limits = Answerer(""), _limits(offer.settings, request, counts_tokens=own.counts_tokens)
-                source = AttemptedReply(targets, answerer, limits, self._circuits, self._chance, self._tracer)
-                with _FieldsOf(request.agent):
-                    source.begin()
-                terms = self._terms(request, who, whole=whole)
-                opening = self._streams.open_stream(answerer, source, request.continues, terms)
-                del targets, request  # a reply can take minutes
-                async with opening as stream:
-                    try:
-                        yield stream
-                    finally:
-                        entry.tokens = source.tokens(stream.outcome, stream.chunk_count) if own.counts_tokens else 0
-        finally:
-            self._offers.let_go(offer)
+        return _Block(self, request, whole=whole)
 
-    def _targets(self, offer: Offer, request: ParsedRequest) -> list[Target]:
-        with _FieldsOf(request.agent):
-            allowed = allowed_of(offer)
-            return Targets(offer.providers, offer.timeouts, self._chance, offer.prices, allowed).of(request)
+    def targets(self, offer: Offer, request: ParsedRequest, who: str, own: CallerLimits) -> list[Target]:
+        """The models that the request may ask."""
+        allowed = None if own.models is None and own.providers is None else Allowed(who, own, offer.providers)
+        return Targets(offer.providers, offer.timeouts, self.chance, offer.prices, allowed).of(request)
 
-    def _terms(self, request: ParsedRequest, who: str, *, whole: bool) -> StreamTerms:
-        agent, tracer = request.agent, self._tracer
+    def terms(self, request: ParsedRequest, who: str, *, whole: bool) -> StreamTerms:
+        """The facts of the stream that are known before it runs."""
+        agent, tracer = request.agent, self.tracer
         # Fields of the provider's own can bring tools too.
         collects = whole or bool(agent.tools or agent.provider_options) or (tracer is not None and tracer.has_content)
         return StreamTerms(collects, request.resumable, agent.labels, who)
@@ -114,29 +96,72 @@ def _limits(settings: AttemptSettings, request: ParsedRequest, *, counts_tokens:
     return AttemptLimits(settings, request.deadline, request.asks_once, counts_tokens)
 
 
-class _FieldsOf:
-    """Names the bad fields of an error as the caller has sent them: most are the agent's, and its instructions are no
-    message of the conversation.
-    """
+class _Block(AbstractAsyncContextManager[LiveStream]):
+    """Opens the stream of a request and closes it; a class, because a generator costs several times as much."""
 
-    __slots__ = ("_agent",)
+    __slots__ = ("_entry", "_offer", "_opener", "_request", "_running", "_source", "_stream", "_whole")
 
-    def __init__(self, agent: AgentConfig) -> None:
-        self._agent = agent
+    def __init__(self, opener: StreamOpener, request: ParsedRequest, *, whole: bool) -> None:
+        self._opener, self._request, self._whole = opener, request, whole
+        self._entry: Entry | None = None
+        self._running: AbstractAsyncContextManager[LiveStream] | None = None
 
-    def __enter__(self) -> None:
-        pass
+    async def __aenter__(self) -> LiveStream:
+        self._offer = self._opener.offers.hold()
+        try:
+            return await self._open(self._opener, self._offer)
+        except BaseException:
+            await self._leave()
+            raise
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, HeadwaterError) and error.violations:
-            raise error.renamed(self._rename) from error
+    async def __aexit__(self, *_: object) -> None:
+        if self._entry is not None and self._entry.limits.counts_tokens:
+            self._entry.tokens = self._source.tokens(self._stream.outcome, self._stream.chunk_count)
+        await self._leave()
 
-    def _rename(self, field: str) -> str:
-        message = _MESSAGE.match(field)
-        if message is None:
-            return field if field.startswith((PROVIDER_KEY, PROVIDER_HEADER)) else f"agent.{field}"
-        before = 1 if self._agent.instructions else 0
-        return f"messages[{int(message[1]) - before}]{field[message.end() :]}"
+    async def _open(self, opener: StreamOpener, offer: Offer) -> LiveStream:
+        request, who = self._request, caller.get().name
+        del self._request  # a reply can take minutes
+        own = offer.callers.of(who)
+        counts_tokens = own.counts_tokens
+        try:
+            targets = opener.targets(offer, request, who, own)
+            if own.has_account:
+                prompt = prompt_tokens(targets[0].chat) if counts_tokens else 0
+                self._entry = await opener.accounts.enter(who, own, prompt)
+            answerer, limits = Answerer(""), _limits(offer.settings, request, counts_tokens=counts_tokens)
+            source = AttemptedReply(targets, answerer, limits, opener.circuits, opener.chance, opener.tracer)
+            source.begin()
+        except HeadwaterError as error:
+            if error.violations:
+                raise error.renamed(partial(_as_sent, request.agent)) from error
+            raise
+        terms = opener.terms(request, who, whole=self._whole)
+        running = opener.streams.open_stream(answerer, source, request.continues, terms)
+        self._source, self._stream = source, await running.__aenter__()
+        self._running = running
+        return self._stream
+
+    async def _leave(self) -> None:
+        """Closes the stream, counts the request, and lets the offer go, as far as it came."""
+        try:
+            if self._running is not None:
+                await self._running.__aexit__(None, None, None)
+        finally:
+            try:
+                if self._entry is not None:
+                    await self._opener.accounts.leave(self._entry)
+            finally:
+                self._opener.offers.let_go(self._offer)
+
+
+def _as_sent(agent: AgentConfig, field: str) -> str:
+    """A bad field by the name that the caller knows: most are the agent's, and its instructions are no message."""
+    message = _MESSAGE.match(field)
+    if message is None:
+        return field if field.startswith((PROVIDER_KEY, PROVIDER_HEADER)) else f"agent.{field}"
+    before = 1 if agent.instructions else 0
+    return f"messages[{int(message[1]) - before}]{field[message.end() :]}"
 
 
 @contextmanager

@@ -295,7 +295,7 @@ class AttemptedReply:
         waits_for_text = self._limits.settings.falls_back_on_refusal and self._has_another()
         held: list[ProviderEvent] = []
         size = 0
-        limit = asyncio.timeout(seconds)
+        limit = asyncio.Timeout(self._loop.time() + seconds)
         try:
             async with limit:
                 while events := await stream.read():

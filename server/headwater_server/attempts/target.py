@@ -19,7 +19,7 @@ from headwater_server.domain.messages import (
     Role,
     Text,
 )
-from headwater_server.providers.admitted import admitted
+from headwater_server.providers.admitted import AdmittedStream
 from headwater_server.providers.base import ProviderStream
 from headwater_server.providers.caller_urls.check import check_urls
 from headwater_server.providers.gate import Gate
@@ -72,7 +72,7 @@ class Target:
         provider = self.route.provider
         chat = only_data_of(self.chat, provider.name, self.account)
         reply = provider.stream(chat if self.takes_thinking else without_thinking(chat))
-        return admitted(reply, self.gate, self.chat)
+        return reply if self.gate is None else AdmittedStream(reply, self.gate, self.chat)
 
 
 class Targets:
@@ -98,7 +98,7 @@ class Targets:
         self._timeouts = timeouts
         self._chance = chance
         self._prices = prices
-        self._allowed = None if allowed is None or allowed.is_unlimited else allowed
+        self._allowed = allowed
 
     def of(self, request: ParsedRequest) -> list[Target]:
         """The targets of a request, in the order in which they are asked. Raises HeadwaterError."""
@@ -219,11 +219,12 @@ def _check_headers(request: ParsedRequest, provider: str, terms: ProviderTerms) 
 
 def _chat(request: ParsedRequest, route: Route) -> ChatRequest:
     agent = request.agent
-    system = Message(Role.SYSTEM, (Text(agent.instructions),), agent.instructions_cache)
-    instructions = (system,) if agent.instructions else ()
+    messages = request.messages
+    if agent.instructions:
+        messages = (Message(Role.SYSTEM, (Text(agent.instructions),), agent.instructions_cache), *messages)
     return ChatRequest(
         model=route.model,
-        messages=(*instructions, *request.messages),
+        messages=messages,
         sampling=agent.sampling,
         tools=agent.tools,
         tool_choice=agent.tool_choice,

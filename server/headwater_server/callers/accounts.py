@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -35,17 +35,19 @@ log = structlog.get_logger("headwater.callers")
 
 @dataclass(slots=True)
 class Entry:
-    """A request that was let in. `tokens`: those that it has used, to be set before its end."""
+    """A request that was let in.
 
-    tokens: int = 0
+    Attributes:
+        caller: name of its caller.
+        limits: those of that caller.
+        estimate: about how many tokens its prompt has.
+        tokens: those that it has used, to be set before its end.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class _End:
     caller: str
     limits: CallerLimits
     estimate: int
-    tokens: int
+    tokens: int = 0
 
 
 class Accounts:
@@ -62,51 +64,48 @@ class Accounts:
         self._place = process, processes
         self._thread = ThreadPoolExecutor(1, "headwater callers")
         self._ledger: Ledger | None = None  # of the thread, like the next two
-        self._ends: list[_End] = []
+        self._ends: list[Entry] = []
         self._trouble = ""
 
     async def open(self) -> None:
         """Opens the database now and not with the first request. Raises HeadwaterError (JOURNAL_UNAVAILABLE)."""
         await self._do(lambda _: None)
 
-    def entered(self, caller: str, limits: CallerLimits, estimate: int = 0) -> AbstractAsyncContextManager[Entry]:
-        """A request for the length of the block.
+    async def enter(self, caller: str, limits: CallerLimits, estimate: int = 0) -> Entry:
+        """Lets a request in, which then must leave.
 
         Args:
             caller: name of its caller.
-            limits: those of that caller; without any, nothing is counted.
+            limits: those of that caller.
             estimate: about how many tokens its prompt has.
 
         Raises HeadwaterError: CALLER_LIMITED, and JOURNAL_UNAVAILABLE when the accounts cannot be read or written.
         """
-        return self._counted(caller, limits, estimate) if limits.has_account else nullcontext(Entry())
-
-    @asynccontextmanager
-    async def _counted(self, caller: str, limits: CallerLimits, estimate: int) -> AsyncIterator[Entry]:
         caller = caller.encode(errors="backslashreplace").decode()  # a claim of a token may have halves of pairs
+        entry = Entry(caller, limits, estimate)
         entering = self._submit(lambda ledger: ledger.enter(caller, limits, estimate))
         try:
             refusal = await asyncio.shield(asyncio.wrap_future(entering))
         except asyncio.CancelledError:
-            self._thread.submit(self._leave_unused, entering, _End(caller, limits, estimate, 0))
+            self._thread.submit(self._leave_unused, entering, entry)
             raise
         if refusal is not None:
             raise _limited(caller, limits, refusal)
-        entry = Entry()
-        try:
-            yield entry
-        finally:
-            if limits.counts_end:
-                tokens = min(max(entry.tokens, 0), MAX_TOKENS)
-                leaving = self._thread.submit(self._write, _End(caller, limits, estimate, tokens))
-                await asyncio.shield(asyncio.wrap_future(leaving))
+        return entry
 
-    def _leave_unused(self, entering: Future[Refusal | None], end: _End) -> None:
+    async def leave(self, entry: Entry) -> None:
+        """Ends a request that was let in."""
+        if entry.limits.counts_end:
+            entry.tokens = min(max(entry.tokens, 0), MAX_TOKENS)
+            leaving = self._thread.submit(self._write, entry)
+            await asyncio.shield(asyncio.wrap_future(leaving))
+
+    def _leave_unused(self, entering: Future[Refusal | None], end: Entry) -> None:
         """Gives back the place of a request whose caller left before it had it."""
         if entering.exception() is None and entering.result() is None:
             self._write(end)
 
-    def _write(self, end: _End) -> None:
+    def _write(self, end: Entry) -> None:
         self._ends.append(end)
         with suppress(HeadwaterError):  # it is written later
             self._in_ledger(lambda _: None)

@@ -29,7 +29,7 @@ class CallerLimits:
     @property
     def has_account(self) -> bool:
         """Whether its requests are counted."""
-        return bool(self.requests_per_minute or self.counts_end)
+        return bool(self.requests_per_minute or self.max_concurrent or self.tokens_per_minute or self.monthly_tokens)
 
     @property
     def counts_end(self) -> bool:

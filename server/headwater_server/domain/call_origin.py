@@ -24,15 +24,17 @@ def origin_of(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
     """The headers in the metadata of a call that say where it comes from; one that no HTTP header can carry is left
     out, and so are both of the trace where `traceparent` names none.
     """
-    found = {
-        name: value
-        for name, value in metadata
-        if name in NAMES and isinstance(value, str) and value.isascii() and value.isprintable()
-        and len(value) <= MAX_CHARACTERS
-    }  # fmt: skip
+    found: dict[str, str] = {}
+    for name, value in metadata:
+        if name in NAMES and isinstance(value, str) and _fits(value):
+            found[name] = value
     if (PARENT in found or STATE in found) and not is_traceparent(found.get(PARENT, "")):
         found = {REQUEST_ID: found[REQUEST_ID]} if REQUEST_ID in found else {}
     return found
+
+
+def _fits(value: str) -> bool:
+    return len(value) <= MAX_CHARACTERS and value.isascii() and value.isprintable()
 
 
 def is_traceparent(text: str) -> bool:

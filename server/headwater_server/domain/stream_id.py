@@ -7,14 +7,19 @@ stream still knows by the id that there was one.
 from __future__ import annotations
 
 import re
-import secrets
+from binascii import b2a_base64
+from os import urandom
+
+_RANDOM_BYTES = 16
+_FOR_URLS = bytes.maketrans(b"+/", b"-_")
 
 _FORM = re.compile(r"str_([0-9]{1,4})_[A-Za-z0-9_-]{22}(_r)?")
 
 
 def new_stream_id(index: int, *, resumable: bool = False) -> str:
     """The id of a new stream of the process with this index."""
-    return f"str_{index}_{secrets.token_urlsafe(16)}{'_r' if resumable else ''}"
+    chance = b2a_base64(urandom(_RANDOM_BYTES)).rstrip(b"=\n").translate(_FOR_URLS).decode()
+    return f"str_{index}_{chance}{'_r' if resumable else ''}"
 
 
 def is_resumable(stream_id: str) -> bool:

@@ -15,11 +15,6 @@ CHARACTERS_PER_TOKEN = 4
 """About so many characters of English are a token; the provider's own count puts it right."""
 
 
-def admitted(stream: ProviderStream, gate: Gate | None, request: ChatRequest) -> ProviderStream:
-    """The reply behind the gate of its provider; as it is where there is none."""
-    return stream if gate is None else AdmittedStream(stream, gate, request)
-
-
 class AdmittedStream:
     """A reply behind a gate; see ProviderStream. Nothing is asked before it is let through.
 

@@ -249,6 +249,8 @@ def fit_params(provider: Provider, request: ChatRequest, drop: bool) -> tuple[Ch
 
     Raises HeadwaterError (INVALID_REQUEST) that names them, unless they may be dropped.
     """
+    if not (request.sampling or request.provider_options):  # these may name an API that there is not
+        return request, []
     supported = provider.supported_params(request)
     if request.sampling.keys() <= supported:
         return request, []

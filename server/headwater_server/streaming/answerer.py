@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 
 from headwater_server.domain.attempts import Attempt
@@ -31,6 +31,9 @@ class Timeouts:
     total_seconds: float = 3_600.0
 
 
+DEFAULT_TIMEOUTS = Timeouts()
+
+
 @dataclass(slots=True)
 class Answerer(Account):
     """The provider and the model that answer a stream. They may change until its first chunk, and stay then.
@@ -46,7 +49,7 @@ class Answerer(Account):
 
     model: str = ""
     dropped: Sequence[str] = ()
-    timeouts: Timeouts = field(default_factory=Timeouts)
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
     tried: Sequence[Attempt] = ()
     span: AttemptSpan | None = None
     price: Price | None = None

@@ -63,7 +63,7 @@ class LiveStream:
         created: when it was accepted, in seconds since the epoch.
         on_cut: called with the error that ends it from outside, also where its end has come and is not read yet.
         on_arrived: called when there is something to take, instead of waking `next`; says whether all was taken.
-        give: takes a chunk in the callback in which its delta comes, where no other waits before it; None for no reader.
+        give: takes a chunk in the callback in which its delta comes, where no other waits before it; None: no reader.
     """
 
     __slots__ = (  # a dict of so many attributes would take 1.7 KB
@@ -75,6 +75,7 @@ class LiveStream:
         "_heard",
         "_held",
         "_is_closed",
+        "_is_cut",
         "_is_followed",
         "_is_over",
         "_loop",
@@ -131,7 +132,8 @@ class LiveStream:
         self._is_followed = False
         self._is_closed = False
         self._is_over = False  # nothing more comes from the source
-        self._opening: asyncio.Timeout | None = None
+        self._opening: asyncio.Task[object] | None = None  # it awaits the first events
+        self._is_cut = False  # that task was cancelled because the stream was ended
         self._waiter: asyncio.Future[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -212,12 +214,13 @@ class LiveStream:
 
     async def _open(self) -> None:
         """Waits for the first events; from then on the source hands them over."""
+        task = self._opening = asyncio.current_task()
+        assert task is not None  # noqa: S101  a coroutine runs in a task
         try:
-            async with asyncio.timeout(None) as self._opening:
-                self._held += await self._source.read()
-        except TimeoutError as error:
-            if self._end is None:
-                self._fail(error)
+            self._held += await self._source.read()
+        except asyncio.CancelledError:
+            if not self._is_cut or task.cancelling() > 1:
+                raise
         except Exception as error:  # noqa: BLE001  the reader raises it, with its cause
             self._fail(error)
         else:
@@ -227,6 +230,8 @@ class LiveStream:
                 self._source.follow(self)
         finally:
             self._opening = None
+            if self._is_cut:
+                task.uncancel()
 
     async def _wait(self) -> None:
         """Waits until something comes, or the stream ends."""
@@ -282,7 +287,7 @@ class LiveStream:
             return False
         self._end = error
         if self._opening is not None:
-            self._opening.reschedule(self._loop.time())
+            self._is_cut = self._opening.cancel()
         elif self._closing is None:  # the caller may be busy with a chunk for long: the provider need not wait
             self._closing = asyncio.create_task(self._source.aclose())
         self._wake()
@@ -365,7 +370,8 @@ class LiveStream:
         """Ends the stream with the error, unless it was ended before."""
         failure = error if isinstance(error, HeadwaterError) else unexpected(error)
         if self._end is None:
-            self._end = self._interrupted(failure)
+            self._about(failure)
+            self._end = cut_after(self.chunk_count, failure) if self.chunk_count else failure
 
     def _final(self, finish: Finish) -> FinalChunk:
         stats = self._measures.stats(self.chunk_count, finish.usage)
@@ -384,10 +390,6 @@ class LiveStream:
         """A limit was passed."""
         if self._end is None:
             self.interrupt(passed(limit, seconds))
-
-    def _interrupted(self, error: HeadwaterError) -> HeadwaterError:
-        self._about(error)
-        return cut_after(self.chunk_count, error) if self.chunk_count else error
 
     def _about(self, error: HeadwaterError) -> HeadwaterError:
         return error.about(

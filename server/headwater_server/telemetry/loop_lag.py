@@ -8,8 +8,6 @@ from collections.abc import Callable
 
 import structlog
 
-from headwater_server.telemetry.starved import starved_seconds
-
 EVERY_SECONDS = 0.1
 MAX_LAG_SECONDS = 0.25
 """How late the loop may be before it is reported."""
@@ -52,15 +50,15 @@ class LoopLag:
 
 
 async def watch_loop(
+    starved: Callable[[], float],
     clock: Callable[[], float] = time.monotonic,
-    starved: Callable[[], float] = starved_seconds,
     on_lag: Callable[[float], object] = lambda _: None,
 ) -> None:
     """Reports a loop that is held, until it is cancelled: at most one line in 10 s, with the longest lag since then.
 
     Args:
+        starved: how long the thread of the loop has waited for a processor until now; see `StarvedClock`.
         clock: the time in seconds.
-        starved: see `starved_seconds`.
         on_lag: gets how late the loop was, each time, in seconds.
     """
     lag = LoopLag()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
-
-SELF = "thread-self"
+from typing import NamedTuple, Self
 
 
 class Given(NamedTuple):
@@ -20,11 +18,11 @@ class Given(NamedTuple):
     starved: float
 
 
-def given(thread: int | str = SELF) -> Given | None:
+def given(thread: int) -> Given | None:
     """The times of a thread; None where the system does not say, or there is no such thread.
 
     Args:
-        thread: the number that the system gives it, or `SELF` for the one that asks.
+        thread: the number that the system gives it.
     """
     try:
         ran, starved, *_ = _read(f"/proc/{thread}/schedstat").split()
@@ -33,18 +31,38 @@ def given(thread: int | str = SELF) -> Given | None:
         return None
 
 
+class StarvedClock:
+    """Says how long the thread that makes it has waited for a processor; to be closed. Its file stays open."""
+
+    def __init__(self) -> None:
+        try:
+            self._file: int | None = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+        except OSError:
+            self._file = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            os.close(self._file)
+
+    def seconds(self) -> float:
+        """The time since the thread began; 0.0 where the system does not say."""
+        if self._file is None:
+            return 0.0
+        try:
+            return int(os.pread(self._file, 100, 0).split()[1]) / 1e9
+        except (OSError, ValueError, IndexError):
+            return 0.0
+
+
 def is_runnable(thread: int) -> bool:
     """Whether a thread runs or waits for a processor, and so does not sleep and is not stopped."""
     try:
         return _read(f"/proc/{thread}/stat").rpartition(b")")[2].split()[0] == b"R"
     except (OSError, IndexError):
         return False
-
-
-def starved_seconds() -> float:
-    """How long this thread has waited for a processor since it began; 0.0 where the system does not say."""
-    found = given()
-    return found.starved if found else 0.0
 
 
 def _read(path: str) -> bytes:

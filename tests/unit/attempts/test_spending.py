@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -34,13 +32,11 @@ class NotedAccounts(Accounts):
         super().__init__(Path("nowhere"))
         self.tokens: list[int] = []
 
-    @asynccontextmanager
-    async def entered(self, caller: str, limits: CallerLimits, estimate: int = 0) -> AsyncIterator[Entry]:
-        entry = Entry()
-        try:
-            yield entry
-        finally:
-            self.tokens.append(entry.tokens)
+    async def enter(self, caller: str, limits: CallerLimits, estimate: int = 0) -> Entry:
+        return Entry(caller, limits, estimate)
+
+    async def leave(self, entry: Entry) -> None:
+        self.tokens.append(entry.tokens)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +105,16 @@ async def test_a_caller_that_leaves_pays_for_its_prompt_and_for_what_came():
         await stream.next()
         stream.interrupt(HeadwaterError(Reason.STREAM_CANCELLED, "enough"))
     assert accounts.tokens == [0, PROMPT + 1, PROMPT + 1]
+
+
+@in_virtual_time
+async def test_a_caller_whose_limits_count_nothing_enters_no_account():
+    accounts = NotedAccounts()
+    only_some = LimitsOfCallers(others=CallerLimits(models=("m",)))
+    calls = Calls(PlannedProvider("a", (Delta(content="a"), USED)), accounts=accounts, callers=only_some)
+    async with calls.open_stream() as stream:
+        await stream.next()
+    assert accounts.tokens == []
 
 
 @in_virtual_time

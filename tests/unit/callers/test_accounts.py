@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import aclosing, closing
+from contextlib import aclosing, asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from headwater_server.callers.accounts import Accounts
+from headwater_server.callers.accounts import Accounts, Entry
 from headwater_server.callers.ledger import FILE_NAME, Ledger, monthly_use
 from headwater_server.callers.limits import CallerLimits
 from headwater_server.domain.errors import HeadwaterError, Reason
@@ -27,10 +27,20 @@ async def accounts(tmp_path: Path) -> AsyncIterator[Accounts]:
     await made.aclose()
 
 
+@asynccontextmanager
+async def let_in(accounts: Accounts, caller: str, limits: CallerLimits) -> AsyncIterator[Entry]:
+    """A request for the length of a block."""
+    entry = await accounts.enter(caller, limits)
+    try:
+        yield entry
+    finally:
+        await accounts.leave(entry)
+
+
 async def test_a_limit_says_whose_it_is_and_when_to_come_again(accounts):
-    async with accounts.entered("alice", ONE):
+    async with let_in(accounts, "alice", ONE):
         with pytest.raises(HeadwaterError) as caught:
-            async with accounts.entered("alice", ONE):
+            async with let_in(accounts, "alice", ONE):
                 raise AssertionError
     assert caught.value.reason is Reason.CALLER_LIMITED
     assert caught.value.metadata == {"caller": "alice", "limit": "max_concurrent"}
@@ -42,12 +52,12 @@ async def test_a_limit_says_whose_it_is_and_when_to_come_again(accounts):
 
 async def test_a_spent_month_says_no_more_than_a_day(accounts):
     limits = CallerLimits(monthly_tokens=1)
-    async with accounts.entered("", limits) as entry:
+    async with let_in(accounts, "", limits) as entry:
         entry.tokens = 1
     with pytest.raises(
         HeadwaterError, match=r"monthly_tokens of callers without a name is reached \(1\); it"
     ) as caught:
-        async with accounts.entered("", limits):
+        async with let_in(accounts, "", limits):
             raise AssertionError
     assert caught.value.retry_after_seconds is not None
     assert 0 < caught.value.retry_after_seconds <= 86_400
@@ -55,12 +65,12 @@ async def test_a_spent_month_says_no_more_than_a_day(accounts):
 
 async def test_a_request_leaves_by_an_error_and_by_a_cancellation(accounts):
     with pytest.raises(ValueError, match="odd"):
-        async with accounts.entered("alice", ONE):
+        async with let_in(accounts, "alice", ONE):
             raise ValueError("odd")
     running = asyncio.Event()
 
     async def hold() -> None:
-        async with accounts.entered("alice", ONE):
+        async with let_in(accounts, "alice", ONE):
             running.set()
             await asyncio.Event().wait()
 
@@ -68,7 +78,7 @@ async def test_a_request_leaves_by_an_error_and_by_a_cancellation(accounts):
     await running.wait()
     task.cancel()
     await asyncio.wait([task])
-    async with accounts.entered("alice", ONE):
+    async with let_in(accounts, "alice", ONE):
         pass
 
 
@@ -84,7 +94,7 @@ async def test_a_caller_that_leaves_while_it_is_let_in_keeps_no_place(accounts, 
     monkeypatch.setattr(Ledger, "enter", counted)
 
     async def hold() -> None:
-        async with accounts.entered("alice", ONE):
+        async with let_in(accounts, "alice", ONE):
             raise AssertionError
 
     for _ in range(20):
@@ -93,14 +103,14 @@ async def test_a_caller_that_leaves_while_it_is_let_in_keeps_no_place(accounts, 
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
-    async with accounts.entered("alice", ONE):
+    async with let_in(accounts, "alice", ONE):
         assert entered == 21
 
 
 async def test_odd_names_are_names_and_do_nothing_to_a_terminal(accounts, tmp_path):
     names = ["", "a b", "\udc80", "'; DROP TABLE month; --", "\x1b]0;x\x07", "ö" * 5_000, "a\0b"]
     for name in names:
-        async with accounts.entered(name, ONE) as entry:
+        async with let_in(accounts, name, ONE) as entry:
             entry.tokens = 1
     assert len(monthly_use(tmp_path)) == len(names)
     shown = CliRunner().invoke(usage, ["--data-dir", str(tmp_path)])
@@ -112,7 +122,7 @@ async def test_odd_names_are_names_and_do_nothing_to_a_terminal(accounts, tmp_pa
 async def test_odd_counts_neither_give_anything_nor_overflow(accounts, tmp_path):
     limits = CallerLimits(monthly_tokens=2**52)
     for tokens in (10, -1_000_000, 2**80):
-        async with accounts.entered("alice", limits) as entry:
+        async with let_in(accounts, "alice", limits) as entry:
             entry.tokens = tokens
     assert [use.tokens for use in monthly_use(tmp_path)] == [10 + 2**31 - 1]
 
@@ -121,21 +131,15 @@ async def test_an_end_that_cannot_be_written_is_written_later_and_nothing_is_let
     monkeypatch.setattr("headwater_server.callers.ledger.BUSY_SECONDS", 0.01)
     async with aclosing(Accounts(tmp_path)) as accounts:
         with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as other:
-            async with accounts.entered("alice", ONE) as entry:
+            async with let_in(accounts, "alice", ONE) as entry:
                 entry.tokens = 7
                 other.execute("BEGIN IMMEDIATE")
             with pytest.raises(HeadwaterError) as caught:
-                async with accounts.entered("alice", ONE):
+                async with let_in(accounts, "alice", ONE):
                     raise AssertionError
             assert caught.value.reason is Reason.JOURNAL_UNAVAILABLE
             assert caught.value.retry_after_seconds == 1.0
             other.execute("ROLLBACK")
-        async with accounts.entered("alice", ONE) as entry:
+        async with let_in(accounts, "alice", ONE) as entry:
             entry.tokens = 5
     assert [use.tokens for use in monthly_use(tmp_path)] == [12]
-
-
-async def test_callers_without_limits_touch_no_file(accounts, tmp_path):
-    async with accounts.entered("alice", CallerLimits(models=("gpt-*",))):
-        pass
-    assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ import pytest
 from headwater_server.domain.chunks import Delta, Finish, FinishReason, ProviderEvent, Usage
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.messages import ChatRequest, Message, Role, Text
-from headwater_server.providers.admitted import admitted
+from headwater_server.providers.admitted import AdmittedStream
 from headwater_server.providers.gate import Gate, GateLimits
 from headwater_server.streaming.source import ReadSource
 from tests.support.virtual_time import run_in_virtual_time
@@ -160,7 +160,7 @@ REQUEST = ChatRequest("m", (Message(Role.USER, (Text("x" * 400),)),))
 @virtual
 async def test_a_reply_takes_its_place_with_the_first_read_and_gives_it_back_once():
     full = gate(max_concurrent=1)
-    first, second = admitted(Reply(), full, REQUEST), admitted(Reply(), full, REQUEST)
+    first, second = AdmittedStream(Reply(), full, REQUEST), AdmittedStream(Reply(), full, REQUEST)
     await first.read()
     with pytest.raises(HeadwaterError):
         await second.read()
@@ -168,14 +168,14 @@ async def test_a_reply_takes_its_place_with_the_first_read_and_gives_it_back_onc
     assert (first.request_id, first.heard) == ("req", 7.0)
     await first.aclose()
     await first.aclose()
-    await admitted(Reply(), full, REQUEST).read()
+    await AdmittedStream(Reply(), full, REQUEST).read()
     await refusal(full)
 
 
 @virtual
 async def test_a_reply_counts_with_its_prompt_and_then_as_the_provider_counts():
     tokens = gate(tokens_per_minute=600)
-    reply = admitted(Reply(), tokens, REQUEST)
+    reply = AdmittedStream(Reply(), tokens, REQUEST)
     await reply.read()
     await refusal(tokens, 501)  # 600 - 400 / 4
     await reply.read()
@@ -196,7 +196,7 @@ LONG = ChatRequest("m", (Message(Role.USER, (Text("x" * 40_000),)),))
 @virtual
 async def test_a_prompt_of_many_minutes_keeps_others_out_for_one():
     tokens = gate(tokens_per_minute=600)
-    reply = admitted(Reply(), tokens, LONG)
+    reply = AdmittedStream(Reply(), tokens, LONG)
     await reply.read()
     await reply.aclose()
     assert (await refusal(tokens, 600)).retry_after_seconds == pytest.approx(60)
@@ -205,7 +205,7 @@ async def test_a_prompt_of_many_minutes_keeps_others_out_for_one():
 @virtual
 async def test_a_prompt_that_is_refused_gives_its_tokens_back():
     tokens = gate(tokens_per_minute=600)
-    reply = admitted(Refusal(), tokens, LONG)
+    reply = AdmittedStream(Refusal(), tokens, LONG)
     with pytest.raises(HeadwaterError):
         await reply.read()
     await reply.aclose()
@@ -217,7 +217,7 @@ async def test_callers_that_leave_at_random_leave_no_place_taken():
     full, chance = gate(max_concurrent=3, tokens_per_minute=10**9, max_wait_seconds=1), Random(13)  # noqa: S311
 
     async def call() -> None:
-        reply = admitted(Reply(), full, REQUEST)
+        reply = AdmittedStream(Reply(), full, REQUEST)
         try:
             await asyncio.sleep(chance.random())
             await reply.read()
@@ -234,8 +234,3 @@ async def test_callers_that_leave_at_random_leave_no_place_taken():
         await full.enter()
     with pytest.raises(HeadwaterError, match="max_concurrent"):
         await full.enter()
-
-
-def test_a_provider_without_limits_has_no_gate_before_it():
-    reply = Reply()
-    assert admitted(reply, None, REQUEST) is reply

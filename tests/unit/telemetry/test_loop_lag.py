@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 
 import pytest
@@ -10,7 +11,7 @@ from structlog.testing import capture_logs
 
 from headwater_server.telemetry import loop_lag
 from headwater_server.telemetry.loop_lag import LoopLag, watch_loop
-from headwater_server.telemetry.starved import starved_seconds
+from headwater_server.telemetry.starved import StarvedClock
 
 
 def test_the_longest_lag_is_reported_once_in_ten_seconds() -> None:
@@ -50,4 +51,25 @@ async def test_a_loop_that_is_held_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_time_without_a_processor_only_rises() -> None:
-    assert 0.0 <= starved_seconds() <= starved_seconds()
+    with StarvedClock() as starved:
+        assert 0.0 <= starved.seconds() <= starved.seconds()
+
+
+def test_a_system_that_does_not_say_has_given_a_processor_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "open", refuse)
+    with StarvedClock() as starved:
+        assert starved.seconds() == 0.0
+
+
+def test_the_clock_closes_its_file() -> None:
+    def files() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    before = files()
+    with StarvedClock() as starved:
+        starved.seconds()
+        assert files() == before + 1
+    assert files() == before

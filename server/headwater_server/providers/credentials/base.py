@@ -19,10 +19,6 @@ class OutgoingCall:
     body: bytes = field(default=b"", repr=False)
     connect_seconds: float | None = None
 
-    def with_body(self, body: bytes) -> OutgoingCall:
-        """The call with this body."""
-        return OutgoingCall(self.method, self.url, self.headers, body, self.connect_seconds)
-
 
 @dataclass(frozen=True, slots=True)
 class Signature:

@@ -46,7 +46,7 @@ def body(answer: Answer) -> Body:
     """The body of an answer, to be followed. Raises HeadwaterError, as `body_reader` does."""
     if isinstance(answer, PushedAnswer) and not _encoding(answer):
         return answer
-    return ReadBody(body_reader(answer))
+    return ReadBody(body_reader(answer), answer)
 
 
 class Body(Protocol):
@@ -65,15 +65,15 @@ class Body(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Ends it."""
+        """Ends it, and closes its answer."""
         ...
 
 
 class ReadBody:
     """A body that a task reads for its receiver: one that came through a proxy, or is compressed."""
 
-    def __init__(self, read: BodyReader) -> None:
-        self._read = read
+    def __init__(self, read: BodyReader, answer: Answer) -> None:
+        self._read, self._answer = read, answer
         self._wanted = asyncio.Event()
         self._wanted.set()
         self._task: asyncio.Task[None] | None = None
@@ -95,6 +95,7 @@ class ReadBody:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        await self._answer.aclose()
 
     async def _pass_on(self, receiver: BodyReceiver) -> None:
         try:

@@ -112,6 +112,7 @@ class HttpClient:
         self._pool = Pool(trusted, way.unix_socket)
         self._proxies = proxies("none" if way.unix_socket else way.proxy)
         self._proxied = _proxied(self._proxies.urls, trusted)
+        self._has_proxies = bool(self._proxies.urls or self._proxies.mistakes)
 
     def over(self, way: Way) -> HttpClient:
         """The client for this way: itself for the ordinary one, else another that is closed with it."""
@@ -150,8 +151,7 @@ class HttpClient:
         """
         headers = {**self._headers, **origin.get(), **headers}
         seconds = self._connect_seconds if connect_seconds is None else connect_seconds
-        proxy = self.proxy(address)
-        if proxy is not None:
+        if self._has_proxies and (proxy := self.proxy(address)) is not None:
             return await proxy.ask(method, address.url, headers, body, seconds)
         try:
             length = None if body is None else len(body)

@@ -97,7 +97,7 @@ class HttpProvider:
         headers = {"content-type": "application/json", **call.headers}
         if request.headers:
             headers = joined(headers, request.headers)
-        outgoing = self._site.call("POST", call.path, headers, b"", request.model, request.connect_seconds)
+        outgoing = self._site.call("POST", call.path, headers, request.model, request.connect_seconds)
         body = self._site.kept(call.body) if self._site.omit else call.body
         is_large = request.size > LARGE_BYTES
         encode = encode_large if is_large else msgspec.json.encode
@@ -128,7 +128,7 @@ class HttpProvider:
         """
         method, content = ("GET", b"") if body is None else ("POST", msgspec.json.encode(body))
         site = self._site
-        call = site.call(method, path, {}, content)
+        call = site.call(method, path, {})(content)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 answer, key = await send_signed(site.client, call, site.credential)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
@@ -50,13 +51,12 @@ class Site:
         method: str,
         path: str,
         headers: Mapping[str, str],
-        body: bytes = b"",
         model: str = "",
         connect_seconds: float | None = None,
-    ) -> OutgoingCall:
-        """A call to the path, still without its signature."""
+    ) -> Callable[[bytes], OutgoingCall]:
+        """Makes a call to the path of its body, still without its signature."""
         headers = joined(headers, self.headers) if self.headers else headers
-        return OutgoingCall(method, self._url(path, model), headers, body, connect_seconds)
+        return partial(OutgoingCall, method, self._url(path, model), headers, connect_seconds=connect_seconds)
 
     def _url(self, path: str, model: str) -> str:
         base = self.base_url

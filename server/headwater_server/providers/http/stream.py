@@ -37,7 +37,7 @@ class HttpStream:
 
     Args:
         site: where the provider is asked.
-        call: without its body.
+        call: makes the call of its body.
         encode: makes the body, when the reply is read first.
         wire: reads the reply.
         credential: signs the call.
@@ -76,7 +76,7 @@ class HttpStream:
     def __init__(
         self,
         site: Site,
-        call: OutgoingCall,
+        call: Callable[[bytes], OutgoingCall],
         encode: Callable[[], bytes],
         wire: Wire,
         credential: Credential,
@@ -120,7 +120,7 @@ class HttpStream:
             await asyncio.wait([self._decoding])
         if self._body is not None:
             await self._body.aclose()
-        if self._answer is not None:
+        elif self._answer is not None:
             await self._answer.aclose()
 
     async def read(self) -> list[ProviderEvent]:
@@ -279,7 +279,8 @@ class HttpStream:
     async def _open(self) -> None:
         """Asks, and looks at the head of the answer."""
         client = self._site.client
-        call = self._call.with_body(await client.aside.do(self._encode, is_large=self._is_large))
+        encoded = await client.aside.do(self._encode, is_large=True) if self._is_large else self._encode()
+        call = self._call(encoded)
         del self._encode, self._call  # they refer to the whole request, and a reply can take minutes
         try:
             answer, key = await send_signed(client, call, self._credential)

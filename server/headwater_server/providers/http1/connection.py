@@ -351,7 +351,8 @@ class _Exchange:
         answered, self.answered = self.answered, None
         if answered is not None and not answered.done():
             answered.set_result(self.answer)
-        self._connection.wake_sender()
+        if not self.is_sent:
+            self._connection.wake_sender()
 
     def on_message_complete(self) -> None:
         """The answer is at its end, unless it was an interim one."""

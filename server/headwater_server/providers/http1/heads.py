@@ -18,7 +18,7 @@ def request_head(method: str, host: str, target: bytes, headers: Mapping[str, st
     Raises ValueError for a header that is not ASCII or has a line break, with which it could pass for two.
     """
     size = "" if length is None else f"content-length: {length}\r\n"
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    lines = "".join(map("%s: %s\r\n".__mod__, headers.items()))
     if lines.count("\n") != len(headers) or lines.count("\r") != len(headers) or "\0" in lines:
         raise ValueError("a header has a line break in it")
     return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%b\r\n" % (

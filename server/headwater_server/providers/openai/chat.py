@@ -20,7 +20,7 @@ from headwater_server.providers import call_ids
 from headwater_server.providers.base import HttpCall
 from headwater_server.providers.openai import models
 from headwater_server.providers.openai.chat_decoder import ChatDecoder
-from headwater_server.providers.openai.conversation import conversation, filled
+from headwater_server.providers.openai.conversation import conversation, filled, question
 from headwater_server.providers.openai.logprobs import ChatLogprobsDecoder
 from headwater_server.providers.openai.profiles import COMPATIBLE, Profile
 from headwater_server.providers.wires import bodies
@@ -90,11 +90,14 @@ class OpenAIChatWire:
 
     def call(self, request: ChatRequest) -> HttpCall:
         """See Wire."""
-        request = call_ids.with_ids(request, *self._shapes(request.model))
+        messages = question(request.messages)
+        if messages is None:
+            request = call_ids.with_ids(request, *self._shapes(request.model))
+            messages = self._messages(request)
         stream_options = {"include_usage": True} | ({"include_obfuscation": False} if self._genuine else {})
         body: dict[str, Any] = {
             "model": request.model,
-            "messages": self._messages(request),
+            "messages": messages,
             "stream": True,
             "stream_options": stream_options,
         }

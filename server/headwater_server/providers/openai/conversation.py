@@ -9,7 +9,7 @@ that was said is lost.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -53,6 +53,22 @@ def conversation(
             calls[0] = {**unsigned_call, **calls[0]}
     items = _in_turn(items) if strict else items
     return _with_marks_on_texts(items) if cache_marks else items
+
+
+def question(messages: Sequence[Message]) -> list[dict[str, Any]] | None:
+    """The messages where they are instructions and a question in text, or the question alone: every server takes these
+    as they are. None for any other conversation.
+    """
+    items: list[dict[str, Any]] = []
+    for message in messages:
+        role, parts = message.role, message.parts
+        is_next = role is Role.USER or (role is Role.SYSTEM and not items)
+        if not is_next or message.cache or len(parts) != 1 or not isinstance(only := parts[0], Text):
+            return None
+        if not only.text.strip():
+            return None
+        items.append({"role": str(role), "content": only.text})
+    return items if len(messages) == 1 or (len(messages) == 2 and items[0]["role"] == "system") else None
 
 
 def _message(message: Message, field: str, names: Mapping[str, str]) -> Iterator[dict[str, Any]]:

@@ -76,20 +76,18 @@ class Watchdog:
     def begin(self, timeouts: Timeouts) -> None:
         """The first delta has come: the time between two is watched from now on."""
         self._timeouts = timeouts
-        self._arm(self._due(self._loop.time())[0])
+        self._arm(min(self._loop.time() + timeouts.next_chunk_seconds, self._over))
 
     def stop(self) -> None:
         """Ends the watch, and releases what it calls."""
-        self._disarm()
-        self._on_timeout, self._heard = _ignore, _never
-
-    def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._on_timeout, self._heard = _ignore, _never
 
     def _arm(self, when: float) -> None:
-        self._disarm()
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer = self._loop.call_at(when, self._look)
 
     def _due(self, since: float) -> tuple[float, str, float]:

@@ -29,5 +29,10 @@ def parse_timestamp(message: Timestamp) -> float:
 
 def duration(seconds: float) -> Duration:
     """Seconds as a Duration."""
+    return Duration(**duration_fields(seconds))
+
+
+def duration_fields(seconds: float) -> dict[str, int]:
+    """The fields of a Duration, for a message around it: it would copy a Duration, which takes three times as long."""
     whole, nanos = divmod(round(seconds * _NANOS), _NANOS)
-    return Duration(seconds=whole, nanos=nanos)
+    return {"seconds": whole, "nanos": nanos}

@@ -26,7 +26,7 @@ from headwater_server.providers.base import Provider, ProviderInfo
 from headwater_server.streaming.accumulator import ReplyAccumulator
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.replays import StreamFacts, StreamState
-from headwater_server.transport.convert.durations import duration
+from headwater_server.transport.convert.durations import duration_fields
 from headwater_server.transport.convert.failures import attempt
 from headwater_server.transport.convert.messages import chat_message, tool_call
 from headwater_server.transport.convert.structs import dict_to_struct
@@ -94,14 +94,14 @@ def final_chunk(final: FinalChunk) -> agent_pb2.StreamChunk:
     finish = final.finish
     return agent_pb2.StreamChunk(
         sequence=final.sequence,
-        create_time=timestamp(final.create_time),
+        create_time=_instant(final.create_time),
         event_type=finish.event_type,
         metadata=dict_to_struct(finish.metadata) if finish.metadata else None,
         is_final=True,
         finish_reason=FINISH_REASONS[finish.reason],
         provider_finish_reason=finish.provider_reason,
         stop_sequence=finish.stop_sequence,
-        usage=usage_message(finish.usage),
+        usage=_counts(finish.usage),
         stats=_stats(final.stats),
         tool_calls=map(tool_call, final.tool_calls),
         provider_request_id=final.provider_request_id,
@@ -137,7 +137,7 @@ def run_response(stream: LiveStream, reply: ReplyAccumulator, final: FinalChunk)
         finish_reason=FINISH_REASONS[finish.reason],
         provider_finish_reason=finish.provider_reason,
         stop_sequence=finish.stop_sequence,
-        usage=usage_message(finish.usage),
+        usage=_counts(finish.usage),
         stats=_stats(final.stats),
         metadata=dict_to_struct(metadata) if metadata else None,
         stream_id=stream.id,
@@ -191,8 +191,13 @@ def provider_summary(provider: Provider) -> agent_service_pb2.ProviderSummary:
 
 def timestamp(seconds: float) -> Timestamp:
     """Seconds since the epoch as a Timestamp, to the microsecond."""
+    return Timestamp(**_instant(seconds))
+
+
+def _instant(seconds: float) -> dict[str, int]:
+    """The fields of a Timestamp."""
     whole = int(seconds)
-    return Timestamp(seconds=whole, nanos=int((seconds - whole) * 1_000_000) * 1000)
+    return {"seconds": whole, "nanos": int((seconds - whole) * 1_000_000) * 1000}
 
 
 def _image(image: Image) -> agent_pb2.Image:
@@ -233,25 +238,31 @@ def _tool_call_delta(delta: ToolCallDelta) -> agent_pb2.ToolCallDelta:
 
 def usage_message(usage: Usage | None) -> agent_pb2.Usage | None:
     """Token counts as a message; None for none."""
+    counts = _counts(usage)
+    return None if counts is None else agent_pb2.Usage(**counts)
+
+
+def _counts(usage: Usage | None) -> dict[str, int | None] | None:
+    """The fields of a Usage; None for none. A nonsensical count must not fail the whole reply."""
     if usage is None:
         return None
-    counts = msgspec.structs.asdict(usage)
-    try:
-        return agent_pb2.Usage(**counts)
-    except ValueError:  # a nonsensical one must not fail the whole reply
-        fitting = {name: count and max(-MAX_INT32, min(count, MAX_INT32)) for name, count in counts.items()}
-        return agent_pb2.Usage(**fitting)
+    counts: dict[str, int | None] = msgspec.structs.asdict(usage)
+    for name, count in counts.items():
+        if count is not None and not -MAX_INT32 <= count <= MAX_INT32:
+            counts[name] = MAX_INT32 if count > 0 else -MAX_INT32
+    return counts
 
 
 def _cost(final: FinalChunk) -> str:
     return "" if final.cost is None else cost_text(final.cost)
 
 
-def _stats(stats: StreamStats) -> agent_pb2.StreamStats:
+def _stats(stats: StreamStats) -> dict[str, Any]:
+    """The fields of a StreamStats."""
     first = stats.time_to_first_token_seconds
-    return agent_pb2.StreamStats(
-        time_to_first_token=None if first is None else duration(first),
-        duration=duration(stats.duration_seconds),
-        chunk_count=stats.chunk_count,
-        tokens_per_second=stats.tokens_per_second,
-    )
+    return {
+        "time_to_first_token": None if first is None else duration_fields(first),
+        "duration": duration_fields(stats.duration_seconds),
+        "chunk_count": stats.chunk_count,
+        "tokens_per_second": stats.tokens_per_second,
+    }

@@ -46,7 +46,7 @@ def parse_stream_request(
     bad: list[FieldViolation] = []
     names_stream = message.continues_stream_id or message.continues_sequence
     continues = _continuation(message, bad) if names_stream else None
-    heartbeat = parse_heartbeat(message, bad)
+    heartbeat = parse_heartbeat(message, bad) if message.HasField("heartbeat_interval") else None
     # The id of a plain stream stays plain in its later rounds.
     resumable = message.resumable and (continues is None or is_resumable(continues.stream_id))
     return _parse(message, keys, allow_caller_api_keys, headers, bad, continues, resumable, heartbeat)

@@ -27,7 +27,6 @@ class _Open:
     ends: bool
     parts: list[bytes]
     size: int
-    since: float
 
 
 class BlockReader:
@@ -37,6 +36,9 @@ class BlockReader:
         most_bytes: of the fields that a call may have. A block may decode to four times as much, so that its call can
             be refused in order; a larger one ends the connection.
         now: the time in seconds.
+
+    Attributes:
+        since: when the block began that has not ended; None: there is none.
     """
 
     def __init__(self, most_bytes: int, now: Callable[[], float]) -> None:
@@ -44,11 +46,7 @@ class BlockReader:
         self._most = 2 * most_bytes
         self._now = now
         self._open: _Open | None = None
-
-    @property
-    def since(self) -> float | None:
-        """When the block began that has not ended; None: there is none."""
-        return None if self._open is None else self._open.since
+        self.since: float | None = None
 
     def continues(self, id: int) -> bool:
         """Whether a block of this stream has not ended."""
@@ -68,7 +66,7 @@ class BlockReader:
         ends = bool(flags & END_STREAM)
         if flags & END_HEADERS:
             return ends, self._headers.read(part)
-        self._open = _Open(id, ends, [part], len(part), self._now())
+        self._open, self.since = _Open(id, ends, [part], len(part)), self._now()
         return None
 
     def extend(self, flags: int, payload: bytes) -> tuple[bool, Fields] | None:
@@ -82,7 +80,7 @@ class BlockReader:
             raise ConnectionFaultError(ErrorCode.ENHANCE_YOUR_CALM, "the header block is too long")
         if not flags & END_HEADERS:
             return None
-        self._open = None
+        self._open = self.since = None
         return block.ends, self._headers.read(b"".join(block.parts))
 
 

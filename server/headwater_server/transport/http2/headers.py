@@ -140,7 +140,10 @@ def _integer(block: bytes, at: int, bits: int) -> tuple[int, int]:
 
 def literal(name: bytes, value: bytes) -> bytes:
     """A field that stands in its block as it is."""
-    return b"\x00" + _length(len(name)) + name + _length(len(value)) + value
+    size, length = len(name), len(value)
+    if size < 127 and length < 127:
+        return b"\x00%b%b%b%b" % (_SHORT[size], name, _SHORT[length], value)
+    return b"\x00" + _length(size) + name + _length(length) + value
 
 
 def _length(size: int) -> bytes:

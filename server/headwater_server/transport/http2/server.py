@@ -51,7 +51,6 @@ class Server(aio.Server):
         shares_port: bool = False,
     ) -> None:
         self._limits = limits
-        self._methods = Methods(interceptors)
         self._listeners = Listeners(shares_port=shares_port)
         self._bound: list[tuple[socket.socket, ssl.SSLContext | None]] = []
         self._listening: list[asyncio.Server | TlsListener] = []
@@ -59,6 +58,7 @@ class Server(aio.Server):
         self._links: dict[Link, Share] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._pending: set[Context] = set()
+        self._methods = Methods(interceptors, self._pending.discard)
         self._held = Held(limits.max_held_bytes)
         self._unsent = 0
         self._relieving: asyncio.Handle | None = None
@@ -172,14 +172,10 @@ class Server(aio.Server):
         call = stream.user = Call(stream, head, link.peer, most, self._unpacker, share)
         context = Context(call)
         self._pending.add(context)
-        task = context.task = asyncio.get_running_loop().create_task(self._answer(context))
+        task = context.task = asyncio.get_running_loop().create_task(self._methods.answer(context))
         call.on_left = partial(_cancel, task)
         self._calls.add(task)
         task.add_done_callback(partial(self._answered, context))
-
-    async def _answer(self, context: Context) -> None:
-        self._pending.discard(context)
-        await self._methods.answer(context)
 
     def _answered(self, context: Context, task: asyncio.Task[None]) -> None:
         self._pending.discard(context)  # a task that is cancelled early has not begun

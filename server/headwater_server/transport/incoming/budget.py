@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-
 from headwater_server.domain.errors import overloaded
 
 SMALL_BYTES = 64 * 1024
 """Requests up to this size are taken while large ones fill the budget: those who send little need not wait."""
 
 DEFAULT_BYTES = 256 * 1024 * 1024
-
-
-class _Taken(AbstractContextManager[None]):
-    """Bytes of a request, for the length of a block: as long as its reply, so that a generator would be much."""
-
-    __slots__ = ("_budget", "_size")
-
-    def __init__(self, budget: RequestBudget, size: int) -> None:
-        self._budget, self._size = budget, size
-
-    def __enter__(self) -> None:
-        self._budget.begin(self._size)
-
-    def __exit__(self, *_: object) -> None:
-        self._budget.taken -= self._size
 
 
 class RequestBudget:
@@ -50,15 +33,11 @@ class RequestBudget:
         return True
 
     def give_back(self, size: int) -> None:
-        """Ends what `take` began."""
+        """Ends what `take` or `begin` began."""
         self.taken -= size
 
-    def taking(self, size: int) -> AbstractContextManager[None]:
-        """Counts a request for the length of a block. Raises HeadwaterError (SERVER_OVERLOADED) at its beginning."""
-        return _Taken(self, size)
-
     def begin(self, size: int) -> None:
-        """Counts a request. Raises HeadwaterError (SERVER_OVERLOADED)."""
+        """As `take`. Raises HeadwaterError (SERVER_OVERLOADED) where there is no room."""
         if not self.take(size):
             raise overloaded(
                 f"the requests of all running calls have {self.taken >> 20} MiB, of {self._most >> 20} MiB that "

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from operator import methodcaller
 from typing import Any
 
 from headwater.v1 import agent_service_pb2, operator_service_pb2, worker_service_pb2, workflow_service_pb2
@@ -39,7 +40,7 @@ Check = Callable[[Caller], None]
 
 
 def _has(scope: str) -> Check:
-    return lambda who: who.check_scope(scope)
+    return methodcaller("check_scope", scope)
 
 
 _CHECKS: dict[str, Check] = {
@@ -78,7 +79,7 @@ class Authentication(Interceptor):
         door, running = self._door, self._running
 
         async def allowed(request: Any, context: Context) -> Any:
-            metadata = tuple((key, value) for key, value in context.invocation_metadata() or ())
+            metadata: Any = context.invocation_metadata() or ()
             admission = await door.admit(IncomingCall(metadata, context.peer(), partial(_certificate, context)))
             who = admission.caller
             if who.name:

@@ -54,10 +54,13 @@ class Decoding(grpc.aio.ServerInterceptor):
         async def one(_: Any, context: Context) -> Any:
             turns.check()
             message, size = reader.weigh(await receive(context))
-            with budget.taking(size):
+            budget.begin(size)
+            try:
                 work = behaviour(message, context)
                 del message  # the handler may free it before its reply ends
                 return await work
+            finally:
+                budget.taken -= size
 
         return remake(handler, one, None, True)
 

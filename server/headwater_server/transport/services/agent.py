@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 
 import grpc
@@ -27,6 +28,7 @@ from headwater_server.telemetry.aside import Aside
 from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.transport.convert import paging, replies
 from headwater_server.transport.convert.requests import (
+    Question,
     parse_heartbeat,
     parse_run_request,
     parse_stream_request,
@@ -73,8 +75,12 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self._version = version
         self._aside = Aside()
 
-    async def _parsed(self, parse: Callable[..., ParsedRequest], request: Message, context: Context) -> ParsedRequest:
-        """The request with the metadata that a caller has for the provider: a key, and headers."""
+    async def _parsed(self, parse: Callable[..., ParsedRequest], request: Question, context: Context) -> ParsedRequest:
+        """The request with the metadata that a caller has for the provider: a key, and headers.
+
+        The call's line in the log gets the model that the caller has named, also when it is refused, and its labels.
+        """
+        add_facts(model_asked=request.agent.model[:MAX_LOGGED])
         keys: list[str] = []
         headers: list[tuple[str, str]] = []
         for key, value in context.invocation_metadata() or ():
@@ -83,8 +89,12 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
             elif key.startswith(PROVIDER_HEADER):
                 headers.append((key[len(PROVIDER_HEADER) :], str(value)))
         allowed = self._opener.allow_caller_api_keys
-        is_large = request.ByteSize() > LARGE_BYTES
-        parsed = await self._aside.do(lambda: parse(request, keys, allowed, headers), is_large=is_large)
+        if request.ByteSize() <= LARGE_BYTES:
+            parsed = parse(request, keys, allowed, headers)
+        else:
+            parsed = await self._aside.do(partial(parse, request, keys, allowed, headers), is_large=True)
+        if parsed.agent.labels:
+            add_facts(labels=dict(parsed.agent.labels))
         remaining = context.time_remaining()
         return parsed if remaining is None else parsed.until(asyncio.get_running_loop().time() + remaining)
 
@@ -95,17 +105,18 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self, stream: LiveStream, source: Reading, context: Context, heartbeat_seconds: float | None
     ) -> None:
         headers, idle_seconds = self._headers(stream), self._idle_reader_seconds
-        with _Logged(stream):
+        add_facts(stream_id=stream.id)
+        try:
             await write_stream(stream, source, context, headers, heartbeat_seconds, idle_seconds)
+        finally:
+            _log_stream(stream)
 
     async def Stream(  # type: ignore[override]  # noqa: N802  gRPC also takes a coroutine that writes
         self, request: agent_service_pb2.StreamRequest, context: Context
     ) -> None:
         """Writes a reply chunk by chunk."""
-        _log_asked(request.agent.model)
         parsed = await self._parsed(parse_stream_request, request, context)
         del request  # it may have 32 MiB, and a reply can take minutes
-        _log_labels(parsed)
         opening, heartbeat_seconds = self._opener.open_stream(parsed), parsed.heartbeat_seconds
         if parsed.resumable:
             async with self._replays.open_stream(opening, parsed.continues) as attached:
@@ -134,13 +145,14 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self, request: agent_service_pb2.RunRequest, context: Context
     ) -> agent_service_pb2.RunResponse:
         """Answers with the whole reply."""
-        _log_asked(request.agent.model)
         parsed = await self._parsed(parse_run_request, request, context)
         del request
-        _log_labels(parsed)
         async with self._opener.open_stream(parsed, whole=True) as stream:
-            with _Logged(stream):
+            add_facts(stream_id=stream.id)
+            try:
                 return await self._whole(stream, context)
+            finally:
+                _log_stream(stream)
 
     async def _whole(self, stream: LiveStream, context: Context) -> agent_service_pb2.RunResponse:
         reply = ReplyAccumulator()
@@ -258,33 +270,16 @@ def add_agent_service(service: AgentService, server: grpc.aio.Server) -> None:
     server.add_registered_method_handlers(_SERVICE, handlers)
 
 
-def _log_asked(model: str) -> None:
-    """Adds to the call's line in the log which model the caller named, also when it is refused."""
-    add_facts(model_asked=model[:MAX_LOGGED])
-
-
-def _log_labels(request: ParsedRequest) -> None:
-    """Adds to the call's line in the log the labels of the caller."""
-    if request.agent.labels:
-        add_facts(labels=dict(request.agent.labels))
-
-
-class _Logged:
-    """Adds to the call's line in the log which stream it is about, and how far that came."""
-
-    __slots__ = ("_stream",)
-
-    def __init__(self, stream: LiveStream) -> None:
-        self._stream = stream
-
-    def __enter__(self) -> None:
-        add_facts(stream_id=self._stream.id)
-
-    def __exit__(self, *_: object) -> None:
-        answerer, first = self._stream.answerer, self._stream.first_token_seconds
-        facts = {"provider": answerer.provider, "model": answerer.model, "chunks": self._stream.chunk_count}
-        if answerer.tried:
-            facts["attempts"] = len(answerer.tried) + 1
-        if first is not None:
-            facts["first_token_seconds"] = round(first, 4)
-        add_facts(**facts)
+def _log_stream(stream: LiveStream) -> None:
+    """Adds to the call's line in the log who answered the stream, and how far it came."""
+    answerer, first = stream.answerer, stream.first_token_seconds
+    facts: dict[str, object] = {
+        "provider": answerer.provider,
+        "model": answerer.model,
+        "chunks": stream.chunk_count,
+    }
+    if answerer.tried:
+        facts["attempts"] = len(answerer.tried) + 1
+    if first is not None:
+        facts["first_token_seconds"] = round(first, 4)
+    add_facts(**facts)

@@ -22,6 +22,10 @@ class FakeContext:
 
     def __init__(self, seconds: float, request: Any = b"hi") -> None:
         self._seconds, self._request = seconds, request
+        self.call = self  # as the lean front has it
+
+    def take(self) -> bytes | None:
+        return None  # the request comes later
 
     async def read(self) -> Any:
         await asyncio.sleep(self._seconds)

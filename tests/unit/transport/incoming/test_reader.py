@@ -91,20 +91,24 @@ def test_the_elements_of_a_request_count_as_memory():
 
 def test_a_request_over_the_budget_is_refused_until_another_ends():
     budget = RequestBudget(10 * MIB)
-    with budget.taking(8 * MIB):
-        with pytest.raises(HeadwaterError) as caught, budget.taking(3 * MIB):
-            raise AssertionError("taken")
-        assert caught.value.reason is Reason.SERVER_OVERLOADED
-        assert caught.value.retry_after_seconds == 1.0
-        assert "max_requests_mib" in caught.value.message
-        with budget.taking(2 * MIB), budget.taking(SMALL_BYTES):
-            assert budget.taken == 10 * MIB + SMALL_BYTES
-    with budget.taking(3 * MIB):
-        pass
+    budget.begin(8 * MIB)
+    with pytest.raises(HeadwaterError) as caught:
+        budget.begin(3 * MIB)
+    assert caught.value.reason is Reason.SERVER_OVERLOADED
+    assert caught.value.retry_after_seconds == 1.0
+    assert "max_requests_mib" in caught.value.message
+    budget.begin(2 * MIB)
+    budget.begin(SMALL_BYTES)
+    assert budget.taken == 10 * MIB + SMALL_BYTES
+    for size in (8 * MIB, 2 * MIB, SMALL_BYTES):
+        budget.give_back(size)
+    budget.begin(3 * MIB)
+    budget.give_back(3 * MIB)
     assert budget.taken == 0
 
 
 def test_a_request_larger_than_the_whole_budget_is_taken_alone():
     budget = RequestBudget(MIB)
-    with budget.taking(31 * MIB), pytest.raises(HeadwaterError), budget.taking(MIB):
-        raise AssertionError("taken")
+    budget.begin(31 * MIB)
+    with pytest.raises(HeadwaterError):
+        budget.begin(MIB)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from headwater_server.telemetry.starved import Given, given, is_runnable, starved_seconds
+from headwater_server.telemetry.starved import Given, StarvedClock, given, is_runnable
 from headwater_server.transport.owners import heartbeats as heartbeats_module
 from headwater_server.transport.owners.heartbeats import Heartbeats
 
@@ -96,7 +96,8 @@ def test_a_process_that_beats_costs_no_look_at_the_system(machine: Machine) -> N
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says so")
 def test_the_system_says_what_a_thread_was_given() -> None:
     mine = threading.get_native_id()
-    assert starved_seconds() <= (given(mine) or Given(0.0, 0.0)).starved <= starved_seconds()
+    with StarvedClock() as starved:
+        assert starved.seconds() <= (given(mine) or Given(0.0, 0.0)).starved <= starved.seconds()
     assert is_runnable(mine)
     no_thread = 2**31 - 1
     assert (given(no_thread), is_runnable(no_thread)) == (None, False)

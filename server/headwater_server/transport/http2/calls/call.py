@@ -98,11 +98,21 @@ class Call:
         while (first := await self._first()) is not None:
             message = await self._unpacked(first) if type(first) is Packed else first
             if self._messages and self._messages[0] is first:  # it has counted until now, or was given up
-                self._messages.pop(0)
-                self._unread -= len(first) + PREFIX_BYTES
-                self._allow()
+                self._pop()
                 return message
         return None
+
+    def take(self) -> bytes | None:
+        """The next message, if it is there and needs no work; None: `read` may have to wait."""
+        return None if not self._messages or type(self._messages[0]) is Packed else self._pop()
+
+    def _pop(self) -> bytes:
+        message = self._messages.pop(0)
+        self._unread -= len(message) + PREFIX_BYTES
+        self._count()
+        if not self.stream.peer_ended:
+            self._allow()
+        return message
 
     async def _first(self) -> bytes | None:
         """The next message as it came; it stays where it is."""
@@ -168,7 +178,6 @@ class Call:
 
     def _allow(self) -> None:
         """Lets the caller send as much as is to be held, and a message that has begun to its end."""
-        self._count()
         if self._messages:
             self.stream.allow(WINDOW - self._unread)
         else:

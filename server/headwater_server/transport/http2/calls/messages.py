@@ -46,22 +46,18 @@ class MessageReader:
         encoding: one of ENCODINGS, for messages with flag 1.
 
     Attributes:
+        held: the bytes of a message that has begun.
         missing: how many bytes the message that has begun needs yet; 0 when none has, or its length is not known.
     """
 
-    __slots__ = ("_buffer", "_encoding", "_most", "_needed", "missing")
+    __slots__ = ("_buffer", "_encoding", "_most", "_needed", "held", "missing")
 
     def __init__(self, most_bytes: int, encoding: str) -> None:
         self._most = most_bytes
         self._encoding = encoding
         self._buffer: bytearray | None = None
         self._needed = PREFIX_BYTES
-        self.missing = 0
-
-    @property
-    def held(self) -> int:
-        """The bytes of a message that has begun."""
-        return len(self._buffer) if self._buffer else 0
+        self.held = self.missing = 0
 
     def read(self, data: bytes) -> Sequence[bytes]:
         """The messages that are whole now. Raises RefusedError."""
@@ -87,14 +83,15 @@ class MessageReader:
             message = memoryview(whole)[at + PREFIX_BYTES : at + self._needed]
             found.append(Packed(message) if flag else bytes(message))
             at += self._needed
-        self._keep(whole, at)
+        if at < size or self._buffer is not None:
+            self._keep(whole, at)
         return found
 
     def _keep(self, whole: bytes | bytearray, at: int) -> None:
         """Keeps the beginning of a message; a new buffer gives the memory of a large one back."""
         if at or self._buffer is None:
             self._buffer = bytearray(memoryview(whole)[at:]) if at < len(whole) else None
-        held = self.held
+        self.held = held = len(self._buffer) if self._buffer else 0
         self.missing = self._needed - held if held >= PREFIX_BYTES else 0
 
     def _check(self, flag: int, length: int) -> None:

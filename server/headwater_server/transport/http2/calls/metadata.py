@@ -180,9 +180,8 @@ def trailers(
 
 
 def _fitting(metadata: Metadata, taken: int, most_bytes: int | None) -> bytes:
-    fields = _fields(metadata)
-    if most_bytes is not None:
-        size = taken + sum(len(name) + len(value) + FIELD_BYTES for name, value in fields)
-        if size > most_bytes:
-            return b""
-    return b"".join(literal(name, value) for name, value in fields)
+    size, block = taken, b""
+    for name, value in _fields(metadata):
+        size += len(name) + len(value) + FIELD_BYTES
+        block += literal(name, value)
+    return block if most_bytes is None or size <= most_bytes else b""

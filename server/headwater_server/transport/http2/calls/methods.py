@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any, NamedTuple
@@ -30,9 +30,11 @@ class Methods:
     Args:
         interceptors: around each method, outermost first. Where all of them have a true attribute `by_method`, which
             says that their answer depends on the method alone, they are asked once a method.
+        begun: called with each call that begins.
     """
 
-    def __init__(self, interceptors: Sequence[aio.ServerInterceptor]) -> None:
+    def __init__(self, interceptors: Sequence[aio.ServerInterceptor], begun: Callable[[Context], object]) -> None:
+        self._begun = begun
         self._interceptors = tuple(interceptors)
         self._by_method = all(getattr(one, "by_method", False) for one in interceptors)
         self._surrounded: dict[str, Any] = {}
@@ -59,6 +61,7 @@ class Methods:
 
     async def answer(self, context: Context) -> None:
         """Runs the handler of a call, and ends the call."""
+        self._begun(context)
         call = context.call
         try:
             handler = self._surrounded.get(call.head.path) or await self._surround(call.head)
