@@ -60,9 +60,6 @@ class FakeTransport:
     def write(self, data: bytes) -> None:
         pass
 
-    def is_closing(self) -> bool:
-        return False
-
     def close(self) -> None:
         pass
 
