@@ -47,7 +47,7 @@ LEAN_SUITES := $(addprefix tests/integration/,\
 	languages/test_projects.py languages/test_tls.py proxies providers/test_tools.py) \
 	tests/recorded/test_end_to_end.py $(addprefix tests/attack/test_,connections.py requests.py large_requests.py garbage.py \
 	in_a_row.py processes.py worker_chunks.py) \
-	$(addprefix tests/chaos/test_,rolling_streams.py upstream_closed.py)
+	$(addprefix tests/chaos/test_,rolling_restarts.py rolling_streams.py streams_that_survive.py upstream_closed.py)
 
 test-lean: setup $(if $(shell command -v go),tools) ## Run a selection of the tests that start servers, with the front `lean`
 	TEST_FRONT=lean $(BIN)/pytest --numprocesses 4 -k 'not two-processes or resume' $(LEAN_SUITES)

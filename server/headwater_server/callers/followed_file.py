@@ -16,18 +16,18 @@ class FollowedFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._name = os.fspath(path)  # a path makes it each time
-        self._seen = self._look()
+        self._seen: tuple[int, int, int] | None = (
+            None  # the numbers that change with the file; None while there is none
+        )
+        self.has_changed()
 
     def has_changed(self) -> bool:
         """Whether the file is another than at the last look, or is there now, or is gone."""
-        seen = self._look()
-        before, self._seen = self._seen, seen
-        return seen != before
-
-    def _look(self) -> tuple[int, int, int] | None:
-        """The numbers that change with the file; None while there is none."""
+        before = self._seen
         try:
             found = os.stat(self._name)
         except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+            self._seen = None
+        else:
+            self._seen = found.st_mtime_ns, found.st_size, found.st_ino
+        return self._seen != before

@@ -21,6 +21,7 @@ from headwater_server.providers.http.signing import send_signed
 from headwater_server.providers.http.site import Site, joined
 from headwater_server.providers.http.stream import HttpStream
 from headwater_server.providers.http.transport_errors import transport_errors
+from headwater_server.providers.own_data import account_fingerprint
 
 MAX_ANSWER = 8 * 1024 * 1024
 ANSWER_SECONDS = 10.0
@@ -88,7 +89,7 @@ class HttpProvider:
 
     def account(self, request: ChatRequest) -> str:
         """Fingerprint of address and key."""
-        return self._site.account(request.api_key)
+        return account_fingerprint(self._site.base_url, request.api_key or self._site.credential.identity)
 
     def stream(self, request: ChatRequest) -> HttpStream:
         """Begins a reply; see Provider.stream."""

@@ -13,7 +13,6 @@ from headwater_server.providers.credentials.base import Credential, KeyHeader, O
 from headwater_server.providers.credentials.from_settings import credential
 from headwater_server.providers.http.client import HttpClient, Way
 from headwater_server.providers.model_names import path_piece
-from headwater_server.providers.own_data import account_fingerprint
 from headwater_server.providers.registration import BuildContext
 from headwater_server.providers.setting_values import MODEL, resolved, variables
 from headwater_server.providers.settings import HttpSettings
@@ -71,10 +70,6 @@ class Site:
     def signer(self, key: str) -> Credential:
         """The credential of a call: the caller's key, or else the provider's own."""
         return KeyHeader(StaticKey(key), self.auth) if key else self.credential
-
-    def account(self, key: str) -> str:
-        """Fingerprint of address and key."""
-        return account_fingerprint(self.base_url, key or self.credential.identity)
 
     def kept(self, body: dict[str, Any]) -> dict[str, Any]:
         """The body without the fields to be left out."""

@@ -10,9 +10,10 @@ Theory of operation. Three layers, each of which knows only the one beneath:
 - **sockets** (`link`, `listening`, `peers`, `server`): one asyncio protocol a connection, with its timer; and the
   server, which starts and stops like one of `grpc.aio`.
 
-A message goes out in the step that makes it: `Call.try_send` puts the frame's head, the message's prefix and the
-message together, and gives them to the transport. No task wakes another for it. Only where a window or the socket is
-full does a message wait, one for each stream, and streams that wait for the connection take turns.
+A message goes out in the round of the event loop that makes it: `Call.try_send` puts the frame's head, the message's
+prefix and the message together, and `link` writes all that it got in one round at its end. No task wakes another for
+it. Only where a window or the socket is full does a message wait longer, one for each stream, and streams that wait for
+the connection take turns.
 
 Worked example. A caller asks, and reads two messages:
 

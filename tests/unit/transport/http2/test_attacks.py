@@ -63,6 +63,9 @@ class FakeTransport:
     def close(self) -> None:
         pass
 
+    def is_closing(self) -> bool:
+        return False
+
     def get_extra_info(self, name: str) -> None:
         return None
 

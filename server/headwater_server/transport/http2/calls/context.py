@@ -35,20 +35,12 @@ class Context(aio.ServicerContext[Any, Any]):
         self._details = ""
         self._metadata: Metadata = ()
         self._callbacks: list[Callable[[Any], None]] = []
-        self._requests: Requests | None = None
         self._written = 0
         self.task: asyncio.Task[None] | None = None
 
     def use(self, handler: Any) -> None:
         """Reads and writes messages as the handler does."""
         self._parse, self._serialize = handler.request_deserializer, handler.response_serializer
-
-    @property
-    def requests(self) -> Requests:
-        """The requests as they come; always the same iterator."""
-        if self._requests is None:
-            self._requests = Requests(self)
-        return self._requests
 
     # --- messages
 

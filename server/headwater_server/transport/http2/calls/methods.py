@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,8 +11,16 @@ from typing import Any, NamedTuple
 import grpc
 from grpc import aio
 
-from headwater_server.transport.http2.calls.context import Context
+from headwater_server.transport.http2.calls.context import Context, Requests
 from headwater_server.transport.http2.calls.metadata import Head, Metadatum
+
+_KINDS = {
+    (False, False): "unary_unary",
+    (False, True): "unary_stream",
+    (True, False): "stream_unary",
+    (True, True): "stream_stream",
+}
+"""The attribute of a handler with its behaviour, by whether it streams requests and responses."""
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +77,19 @@ class Methods:
                 call.finish(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
                 return
             context.use(handler)
-            if await _run(handler, context):
-                context.finish()
+            if handler.request_streaming:
+                request: Any = Requests(context)
+            elif (request := await _only_request(context)) is aio.EOF:
+                return
+            result = getattr(handler, _KINDS[handler.request_streaming, handler.response_streaming])(request, context)
+            del request
+            if not handler.response_streaming:
+                await _write_one(result, context)
+            elif hasattr(result, "__aiter__"):
+                await _write_all(result, context)
+            else:
+                await result
+            context.finish()
         except aio.AbortError:
             context.finish()
         except Exception as error:
@@ -95,34 +114,29 @@ class Methods:
         return await self._interceptors[depth].intercept_service(inner, details)
 
 
-async def _run(handler: Any, context: Context) -> bool:
-    """Runs a handler; whether the call is to end with the status of its context."""
-    kind = f"{'stream' if handler.request_streaming else 'unary'}_{'stream' if handler.response_streaming else 'unary'}"
-    behaviour = getattr(handler, kind)
-    if handler.request_streaming:
-        request: Any = context.requests
+async def _only_request(context: Context) -> Any:
+    """The request of a call that has one; `grpc.aio.EOF` when it has none or a bad one, and is ended for it."""
+    try:
+        request = await context.read()
+    except Exception:  # noqa: BLE001  as gRPC's own servers do
+        context.call.finish(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
+        return aio.EOF
+    if request is aio.EOF:
+        context.call.finish(grpc.StatusCode.INTERNAL, "the call has no request; send one message")
     else:
-        try:
-            request = await context.read()
-        except Exception:  # noqa: BLE001  as gRPC's own servers do
-            context.call.finish(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
-            return False
-        if request is aio.EOF:
-            context.call.finish(grpc.StatusCode.INTERNAL, "the call has no request; send one message")
-            return False
         context.call.read_no_more()
-    result = behaviour(request, context)
-    del request
-    if not handler.response_streaming:
-        response = await result
-        if context.code() is grpc.StatusCode.OK:
-            writing = context.write(response)
-            del response  # the caller may take its bytes late
-            await writing
-    elif hasattr(result, "__aiter__"):
-        async with aclosing(result):
-            async for response in result:
-                await context.write(response)
-    else:
-        await result
-    return True
+    return request
+
+
+async def _write_one(result: Awaitable[Any], context: Context) -> None:
+    response = await result
+    if context.code() is grpc.StatusCode.OK:
+        writing = context.write(response)
+        del response  # the caller may take its bytes late
+        await writing
+
+
+async def _write_all(result: Any, context: Context) -> None:
+    async with aclosing(result):
+        async for response in result:
+            await context.write(response)
