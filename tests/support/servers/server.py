@@ -85,7 +85,8 @@ class ServerProcess:
         fresh: bool = False,
     ) -> None:
         read_early = any(name.startswith(READ_EARLY) for name in variables or ())
-        self._is_copy = processes == 1 and program[0] == "-m" and not (fresh or read_early)
+        can_be_copy = sys.platform == "linux" and processes == 1 and program[0] == "-m"
+        self._is_copy = can_be_copy and not (fresh or read_early)
         self._folder = folder
         self._args = ("--processes", str(processes), *args)
         self._program = program
