@@ -98,7 +98,7 @@ base_url = "http://{shaky}/v1"
 async def test_memory_and_descriptors_stay_under_steady_load(tmp_path) -> None:
     async with Source() as source, FaultyProxy(source.port, cycle(FAULTS)) as shaky:
         file = configuration(tmp_path, source.port, shaky.target)
-        with ServerProcess("--scripted", "--config", str(file), variables=VARIABLES) as server:
+        with ServerProcess("--scripted", "--config", str(file), variables=VARIABLES, fresh=True) as server:
             load, watch = Load(server.target), Watch(server, source)
             await warm_up(load)
             start = await watch.until(lambda sample: not sample.upstream)

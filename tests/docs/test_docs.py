@@ -125,7 +125,7 @@ def run_command(command: str, folder: Path, variables: dict[str, str]) -> str:
     elif program == ".":
         assert arguments == [".venv/bin/activate"]
     elif command.startswith("headwater serve"):
-        with ServerProcess(*arguments[1:], folder=folder) as server:
+        with ServerProcess(*arguments[1:], folder=folder, fresh=True) as server:
             assert server.target
     elif program == "grpcurl" and not GRPCURL.exists() and not shutil.which("go"):
         pytest.skip("grpcurl is built with Go, which is not here")

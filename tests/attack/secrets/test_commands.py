@@ -80,7 +80,7 @@ def test_a_key_in_the_place_of_the_name_of_its_file_is_not_shown(planted):
 def test_a_key_that_cannot_be_read_or_sent_is_no_part_of_the_error(planted):
     (planted.folder / "key").write_text(f"{secret('file_key')}\n{secret('file_key')}\n")
     (planted.folder / "token").write_text(f"two words {secret('command_key')}")
-    with ServerProcess(variables=planted.variables, folder=planted.folder / "work") as server:
+    with ServerProcess(variables=planted.variables, folder=planted.folder / "work", fresh=True) as server:
         target = {"HEADWATER_TARGET": server.target, "HEADWATER_TOKEN": planted.tokens["right_token"]}
         texts = [
             printed(planted, "stream", "--model", f"{provider}/m", PROMPT, code=None, **target)
@@ -92,7 +92,9 @@ def test_a_key_that_cannot_be_read_or_sent_is_no_part_of_the_error(planted):
 async def test_failing_calls_of_a_terminal_and_of_a_program_show_no_key(planted, echo):
     variables = {"HEADWATER_ALLOW_CALLER_API_KEYS": "true", "HEADWATER_MAX_ATTEMPTS": "1"}
     texts = []
-    with ServerProcess(variables={**planted.variables, **variables}, folder=planted.folder / "work") as server:
+    with ServerProcess(
+        variables={**planted.variables, **variables}, folder=planted.folder / "work", fresh=True
+    ) as server:
         target = {"HEADWATER_TARGET": server.target}
         for shape in ("keys in an error", "a refused key", "encoded keys", "an error among events", "malformed events"):
             assert shape in SHAPES
@@ -138,7 +140,7 @@ def test_a_server_that_crashes_leaves_no_image_of_its_memory(processes, planted)
     soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
     try:
-        server = Crashing(variables=planted.variables, processes=processes, folder=planted.folder / "work")
+        server = Crashing(variables=planted.variables, processes=processes, folder=planted.folder / "work", fresh=True)
         with server:
             pids = [server.process.pid, *children(server.process.pid)]
             assert {core_limit(pid) for pid in pids} == {"1" if hard else "0"}

@@ -346,7 +346,9 @@ async def test_nothing_of_a_server_holds_a_secret(level, form, processes, echo, 
     variables = {**planted.variables, "HEADWATER_ADMIN_ADDRESS": f"127.0.0.1:{port}", "GRPC_VERBOSITY": "debug"}
     with Collector() as collector:
         variables |= collector.variables
-        server = SpeakingServer(*flags, variables=variables, processes=processes, folder=short_folder / "work")
+        server = SpeakingServer(
+            *flags, variables=variables, processes=processes, folder=short_folder / "work", fresh=True
+        )
         with server:
             await attack(server.target, authority, echo, planted, heard)
             seen.texts["admin"] = await asyncio.to_thread(admin_texts, port)

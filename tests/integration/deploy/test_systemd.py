@@ -26,7 +26,7 @@ async def test_the_server_tells_systemd_when_it_takes_calls(processes, kind, tmp
         systemd.bind(path if kind == "path" else f"\0{path}")
         systemd.settimeout(20)
         variables = {"NOTIFY_SOCKET": path if kind == "path" else f"@{path}"}
-        with ServerProcess("--scripted", variables=variables, processes=processes) as server:
+        with ServerProcess("--scripted", variables=variables, processes=processes, fresh=True) as server:
             assert systemd.recv(100) == b"READY=1"
             assert (await Agent(model="scripted/echo", target=server.target).arun("x")).content == "x"
         systemd.setblocking(False)
@@ -36,7 +36,7 @@ async def test_the_server_tells_systemd_when_it_takes_calls(processes, kind, tmp
 
 async def test_a_socket_of_systemd_that_is_gone_is_a_warning(tmp_path):
     variables = {"NOTIFY_SOCKET": str(tmp_path / "gone")}
-    with ServerProcess("--scripted", variables=variables) as server:
+    with ServerProcess("--scripted", variables=variables, fresh=True) as server:
         assert (await Agent(model="scripted/echo", target=server.target).arun("x")).content == "x"
         server.stop()
         told = [event["level"] for event in server.events if event["event"] == "systemd not notified"]
@@ -50,7 +50,7 @@ def test_the_watchdog_hears_a_server_until_its_event_loop_hangs(processes, tmp_p
         systemd.bind(path)
         systemd.settimeout(20)
         variables = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "200000"}
-        with ServerProcess("--scripted", variables=variables, processes=processes) as server:
+        with ServerProcess("--scripted", variables=variables, processes=processes, fresh=True) as server:
             while systemd.recv(100) != b"READY=1":
                 pass
             assert {systemd.recv(100) for _ in range(10)} == {b"WATCHDOG=1"}
@@ -69,7 +69,7 @@ async def test_a_watchdog_of_another_process_is_left_alone(tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(path)
         variables = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}
-        with ServerProcess("--scripted", variables=variables) as server:
+        with ServerProcess("--scripted", variables=variables, fresh=True) as server:
             assert (await Agent(model="scripted/echo", target=server.target).arun("x")).content == "x"
         assert systemd.recv(100) == b"READY=1"
         assert silence_follows(systemd)

@@ -36,7 +36,8 @@ STORY = {"provider": "scripted", "model": "story"}
 def server(tmp_path: Path, processes: int) -> Iterator[ServerProcess]:
     (tmp_path / "headwater.toml").write_text(PRICES)
     flags = ("--scripted", "--config", str(tmp_path / "headwater.toml"))
-    with ServerProcess(*flags, variables=ADMIN, processes=processes) as started:
+    variables = ADMIN | {"HEADWATER_DRAIN_SECONDS": "0.2"}  # the run that waits has lost its worker
+    with ServerProcess(*flags, variables=variables, processes=processes) as started:
         yield started
 
 

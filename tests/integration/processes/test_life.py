@@ -97,7 +97,7 @@ def test_the_settings_are_in_no_command_line_and_every_line_of_a_process_names_i
 
 
 def test_one_process_needs_no_supervisor():
-    with ServerProcess("--processes", "1") as server:
+    with ServerProcess("--processes", "1", fresh=True) as server:
         assert psutil.Process(server.process.pid).children() == []
 
 

@@ -91,7 +91,7 @@ def test_mistakes_in_the_configuration_are_told_before_the_port_opens():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly(number):
-    server = ServerProcess()
+    server = ServerProcess(fresh=True)
     with server:
         assert server.stop(number) == 0
     assert [event["event"] for event in server.events] == ["listening", "draining", "stopped"]
@@ -120,7 +120,7 @@ async def test_a_draining_server_finishes_its_streams_and_sends_new_calls_elsewh
 
 @pytest.mark.parametrize("processes", [1, 2])
 async def test_the_end_of_its_terminal_does_not_end_a_server(processes):
-    with ServerProcess("--scripted", processes=processes) as server:
+    with ServerProcess("--scripted", processes=processes, fresh=True) as server:
         server.process.send_signal(signal.SIGHUP)
         assert (await Agent(model="scripted/echo", target=server.target).arun("x")).content == "x"
         assert server.process.poll() is None
@@ -139,7 +139,7 @@ async def test_streams_that_outlast_the_draining_are_interrupted():
 
 async def test_a_second_signal_ends_the_waiting():
     options = {"scripted": {"text": "one two", "hang_after": 1}}
-    with ServerProcess("--scripted", variables={"HEADWATER_DRAIN_SECONDS": "600"}) as server:
+    with ServerProcess("--scripted", variables={"HEADWATER_DRAIN_SECONDS": "600"}, fresh=True) as server:
         stream = Agent(model="scripted/echo", target=server.target).stream("x", provider_options=options)
         await anext(stream)
         server.process.send_signal(signal.SIGTERM)
@@ -151,7 +151,7 @@ async def test_a_second_signal_ends_the_waiting():
 
 
 def test_signals_that_keep_coming_do_not_kill_a_server_that_is_already_leaving():
-    with ServerProcess("--scripted") as server:
+    with ServerProcess("--scripted", fresh=True) as server:
         while server.process.poll() is None:
             server.process.send_signal(signal.SIGTERM)
             time.sleep(0.0001)  # or it would do nothing but take signals

@@ -114,7 +114,7 @@ async def test_the_umask_says_who_may_connect(tmp_path):
     path = tmp_path / "hw.sock"
     before = os.umask(0o007)
     try:
-        server = ServerProcess("--scripted", "--host", f"unix:{path}")
+        server = ServerProcess("--scripted", "--host", f"unix:{path}", fresh=True)
         with server:
             assert stat.S_IMODE(path.stat().st_mode) == 0o770
     finally:

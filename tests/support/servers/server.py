@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from tests.support.upstream.replay import ReplayServer
+from tests.support.warm.copies import CopiedProcess
 
 T = TypeVar("T")
 
@@ -26,6 +27,9 @@ OWN_VARIABLES = ("OPENAI_", "ANTHROPIC_", "OLLAMA_", "HEADWATER_")
 
 QUICK = {"HEADWATER_RETRY_WAIT_SECONDS": "0.01", "HEADWATER_MAX_RETRY_WAIT_SECONDS": "0.5"}
 """Attempts follow each other fast; a provider that asks for a longer wait gets none."""
+
+READ_EARLY = ("PYTHON", "GRPC_")
+"""How variables begin that Python and gRPC read before the program runs."""
 
 FRONT = os.environ.get("TEST_FRONT", "grpcio")
 """The front of all servers that do not ask for another: `TEST_FRONT=lean pytest tests/integration` tries all on it."""
@@ -52,6 +56,8 @@ def clean_environment(**variables: str) -> dict[str, str]:
 class ServerProcess:
     """`headwater serve` on a free port, from `with` to the end of its block.
 
+    A server of one process is a copy of a process that has imported it (`warm.copies`): that saves a second.
+
     Args:
         args: further flags.
         variables: further variables of its environment.
@@ -59,6 +65,7 @@ class ServerProcess:
         program: the program that Python runs instead of `headwater`.
         log_to: a descriptor that gets its log, which is not read here then.
         folder: where it runs; None: here.
+        fresh: starts a new Python; for tests about the start, signals, and the facts that the system has about a process.
 
     Attributes:
         target: the address for clients.
@@ -75,7 +82,11 @@ class ServerProcess:
         program: Sequence[str] = ("-m", "headwater.cli"),
         log_to: int = subprocess.PIPE,
         folder: Path | None = None,
+        fresh: bool = False,
     ) -> None:
+        read_early = any(name.startswith(READ_EARLY) for name in variables or ())
+        can_be_copy = sys.platform == "linux" and processes == 1 and program[0] == "-m"
+        self._is_copy = can_be_copy and not (fresh or read_early)
         self._folder = folder
         self._args = ("--processes", str(processes), *args)
         self._program = program
@@ -87,9 +98,9 @@ class ServerProcess:
 
     def __enter__(self) -> Self:
         options = ["serve", "--port", "0", "--log-format", "json", *self._args]
-        command = [sys.executable, *self._program, *options]
-        self.process = subprocess.Popen(
-            command,
+        start = CopiedProcess if self._is_copy else subprocess.Popen[str]
+        self.process = start(
+            [sys.executable, *self._program, *options],
             stdout=subprocess.PIPE,
             stderr=self._log_to,
             text=True,
