@@ -125,6 +125,20 @@ async def test_a_request_that_is_refused_before_it_is_asked_enters_no_account():
     assert (error.reason, accounts.tokens) == (Reason.PROVIDER_NOT_FOUND, [])
 
 
+@in_virtual_time
+async def test_a_request_whose_stream_cannot_begin_leaves_its_account():
+    accounts, provider = NotedAccounts(), PlannedProvider("a")
+    calls = Calls(provider, accounts=accounts, callers=LIMITS)
+    provider.cannot_express = fails(Reason.INVALID_REQUEST)
+    error, _ = await calls.refused()
+    assert (error.reason, accounts.tokens) == (Reason.INVALID_REQUEST, [0])
+    provider.cannot_express = None
+    await calls.streams.drain(0)
+    error, _ = await calls.refused()
+    assert (error.reason, accounts.tokens) == (Reason.SERVER_DRAINING, [0, 0])
+    assert [stream.closed for stream in provider.streams] == [True]
+
+
 @pytest.mark.parametrize("limits", [LimitsOfCallers(), LIMITS], ids=["uncounted", "counted"])
 def test_the_request_is_let_go_once_a_model_answers(limits):
     @in_virtual_time

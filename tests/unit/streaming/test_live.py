@@ -285,14 +285,15 @@ async def test_interrupting_gives_the_reader_what_came_and_then_the_error():
     assert source.closed
 
 
-async def test_interrupting_a_reader_that_waits_ends_its_wait_and_leaves_its_task_uncancelled():
-    source, opening = opened(silent_after_a_word)
+@pytest.mark.parametrize(("reply", "before"), [(silent_after_a_word, "Well"), (silent_from_the_start, "")])
+async def test_interrupting_a_reader_that_waits_ends_its_wait_and_leaves_its_task_uncancelled(reply, before):
+    source, opening = opened(reply)
     async with opening as stream:
         reader = asyncio.create_task(read_error(stream))
         await source.waited_for.wait()
         stream.interrupt(HeadwaterError(Reason.STREAM_CANCELLED, "enough"))
         text, error = await reader
-    assert text == "Well"
+    assert text == before
     assert error.reason is Reason.STREAM_CANCELLED
     assert reader.cancelling() == 0
 
@@ -306,6 +307,7 @@ async def test_a_reader_that_is_cancelled_while_its_stream_is_interrupted_stays_
         reader.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reader
+        assert reader.cancelling() == 1
     assert source.closed
 
 
