@@ -10,6 +10,7 @@ into one buffer: a connection that says nothing has none.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, Protocol
 
 from headwater_server.transport.http2.connection import Connection
@@ -84,7 +85,7 @@ class Link(asyncio.BufferedProtocol):
             return
         self._is_taken = True
         self.peer = Peer(transport.get_extra_info("peername"), tls)
-        self.connection = Connection(self, self._stream_opened, self._limits, self._loop.time)
+        self.connection = Connection(self, partial(self._owner.stream_opened, self), self._limits, self._loop.time)
         self.connection.begin()
         self._look()
 
@@ -158,9 +159,6 @@ class Link(asyncio.BufferedProtocol):
     def give_up_largest(self) -> None:
         """Ends the stream of which the caller takes the least."""
         max(self.connection.streams.values(), key=_held_of).give_up()
-
-    def _stream_opened(self, stream: Stream, fields: Fields) -> None:
-        self._owner.stream_opened(self, stream, fields)
 
     # --- its times
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from headwater_server.transport.http2.headers import Fields
 from headwater_server.transport.http2.limits import Limits
 from headwater_server.transport.http2.link import MOST_UNWRITTEN_BYTES, Link
+from headwater_server.transport.http2.stream import Stream
 
 
 class Socket:
@@ -37,6 +39,8 @@ class Owner:
         return True
 
     def link_lost(self, link: Link) -> None: ...
+
+    def stream_opened(self, link: Link, stream: Stream, fields: Fields) -> None: ...
 
 
 @pytest.fixture
