@@ -64,6 +64,14 @@ async def test_messages_of_one_round_go_out_together(link: Link) -> None:
     assert link._transport.pieces == [b"of stream 1, of stream 3", b"later"]
 
 
+async def test_bytes_that_are_not_to_wait_go_out_at_once_with_those_before(link: Link) -> None:
+    link.write(b"a message, ")
+    link.write(b"and the status")
+    link.flush()
+    await asyncio.sleep(0)
+    assert link._transport.pieces == [b"a message, and the status"]
+
+
 async def test_many_bytes_do_not_wait_for_the_end_of_the_round(link: Link) -> None:
     piece = b"x" * (MOST_UNWRITTEN_BYTES // 2)
     for _ in range(5):
