@@ -33,9 +33,10 @@ demo: ## Start a server with the embedded model and stream a real answer over gR
 	@$(MAKE) --no-print-directory setup
 	@$(BIN)/python tools/demo.py
 
-# Four test processes for two cores: half the time, a test waits for a server.
+# Four test processes for two cores: half the time, a test waits for a server. Each gets a few tests at a time, so that
+# none has all the long ones.
 test: setup $(if $(shell command -v go),tools) ## Run all tests
-	$(BIN)/pytest --numprocesses 4
+	$(BIN)/pytest --numprocesses 4 --maxschedchunk 40
 
 test-unit: setup ## Run the unit tests alone (a minute)
 	$(BIN)/pytest --numprocesses 2 tests/unit
@@ -50,7 +51,7 @@ LEAN_SUITES := $(addprefix tests/integration/,\
 	$(addprefix tests/chaos/test_,rolling_restarts.py rolling_streams.py streams_that_survive.py upstream_closed.py)
 
 test-lean: setup $(if $(shell command -v go),tools) ## Run a selection of the tests that start servers, with the front `lean`
-	TEST_FRONT=lean $(BIN)/pytest --numprocesses 4 -k 'not two-processes or resume' $(LEAN_SUITES)
+	TEST_FRONT=lean $(BIN)/pytest --numprocesses 4 --maxschedchunk 40 -k 'not two-processes or resume' $(LEAN_SUITES)
 
 chaos: setup ## Read 10,000 streams through faulty connections; kill and replace servers (minutes)
 	$(BIN)/pytest --numprocesses 2 -m chaos -rP tests/chaos

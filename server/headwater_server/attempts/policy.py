@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from headwater_server.domain.errors import HeadwaterError, Reason
 
 AGAIN = frozenset({Reason.PROVIDER_RATE_LIMITED, Reason.PROVIDER_UNAVAILABLE, Reason.STREAM_TIMEOUT})
@@ -68,8 +70,7 @@ def wait_after(error: HeadwaterError, failures: int, settings: AttemptSettings, 
     return longest * (0.5 + 0.5 * chance())
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptLimits:
+class AttemptLimits(msgspec.Struct, frozen=True):
     """The bounds of the attempts for one reply.
 
     Attributes:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
+
 from headwater_server.callers.caller import Caller
 from headwater_server.domain.errors import HeadwaterError, Reason
 
@@ -17,8 +19,7 @@ AUTHORIZATION = "authorization"
 MAX_TOKEN = 16 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class IncomingCall:
+class IncomingCall(msgspec.Struct, frozen=True):
     """A call that wants in.
 
     Attributes:

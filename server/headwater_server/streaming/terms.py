@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import msgspec
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +16,7 @@ class Continuation:
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
-class StreamTerms:
+class StreamTerms(msgspec.Struct, frozen=True):
     """The facts of a stream that are known before it runs.
 
     Attributes:
@@ -27,7 +28,7 @@ class StreamTerms:
 
     collects: bool = False
     resumable: bool = False
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = {}
     owner: str = ""
 
 

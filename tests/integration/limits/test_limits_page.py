@@ -52,7 +52,7 @@ def rows() -> list[tuple[str, ...]]:
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
     nowhere = {"OPENAI_API_KEY": "sk-planted", "OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}
-    variables = {"HEADWATER_ALLOW_CALLER_API_KEYS": "true", **nowhere}
+    variables = {"HEADWATER_ALLOW_CALLER_API_KEYS": "true", "HEADWATER_DRAIN_SECONDS": "0.2", **nowhere}
     with ServerProcess("--scripted", variables=variables) as server:
         yield server
 

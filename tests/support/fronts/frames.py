@@ -103,6 +103,9 @@ class Peer:
         self.written += len(data)
         self._bytes += data
 
+    def flush(self) -> None:
+        """Does nothing: all was taken by `write`."""
+
     def hold(self, step: int) -> None:
         self.held += step
         assert self.held >= 0

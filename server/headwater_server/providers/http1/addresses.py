@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 import aiohappyeyeballs
@@ -28,12 +29,9 @@ class Addresses:
     def __init__(self) -> None:
         self._lookups: dict[tuple[str, int], _Lookup] = {}
 
-    async def connect(self, host: str, port: int) -> socket.socket:
-        """A connected socket. Raises OSError, and ValueError for a text that no host can have as its name."""
-        addresses = _literal(host, port) or await self._find(host, port)
-        sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=NEXT_SECONDS, interleave=1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return sock
+    async def find(self, host: str, port: int) -> Sequence[AddrInfoType]:
+        """The addresses of a host. Raises OSError, and ValueError for a text that no host can have as its name."""
+        return _literal(host, port) or await self._find(host, port)
 
     def close(self) -> None:
         """Asks no more."""
@@ -61,6 +59,12 @@ class Addresses:
             asyncio.get_running_loop().call_later(KEPT_SECONDS, self._lookups.pop, where, None)
 
 
+async def first_to_take(addresses: Sequence[AddrInfoType]) -> socket.socket:
+    """A socket that is connected to one of the addresses. Raises OSError."""
+    return await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=NEXT_SECONDS, interleave=1)
+
+
+@lru_cache(maxsize=256)
 def _literal(host: str, port: int) -> Sequence[AddrInfoType]:
     """The address that a host already is; empty for a name."""
     try:

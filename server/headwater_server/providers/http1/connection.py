@@ -16,6 +16,7 @@ body and its end, and the connection is idle again before the asker's task runs.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from typing import NamedTuple, Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -84,6 +85,10 @@ class Connection(asyncio.BufferedProtocol):
 
     transport: asyncio.Transport
 
+    # See asyncio.BufferedProtocol. It is called before each read, so it is no function in Python. All connections have
+    # one buffer: its content is parsed before anything else is received.
+    get_buffer = defaultdict[int, memoryview](lambda: _VIEW).__getitem__  # type: ignore[assignment]
+
     def __init__(self, owner: Owner, site: Site) -> None:
         self.site = site
         self.has_received = False
@@ -150,10 +155,6 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.BaseProtocol."""
         self.transport = cast("asyncio.Transport", transport)
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """The buffer of all connections: its content is parsed before anything else is received."""
-        return _VIEW
 
     def buffer_updated(self, nbytes: int) -> None:
         """Parses the bytes that have come, and hands the body over."""

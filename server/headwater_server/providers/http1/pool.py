@@ -7,11 +7,13 @@ the request is sent once more, over a new connection. No other request is sent t
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import deque
 from functools import cache, partial
+from typing import Any
 
-from headwater_server.providers.http1.addresses import Addresses
+from headwater_server.providers.http1.addresses import Addresses, first_to_take
 from headwater_server.providers.http1.answer import PushedAnswer
 from headwater_server.providers.http1.connection import Connection, Site
 
@@ -100,8 +102,12 @@ class Pool:
         if self._unix_socket:
             _, connection = await loop.create_unix_connection(make, self._unix_socket, ssl=tls, server_hostname=name)
         else:
-            sock = await self._addresses.connect(site.host, site.port)
-            _, connection = await loop.create_connection(make, sock=sock, ssl=tls, server_hostname=name)
+            found = await self._addresses.find(site.host, site.port)
+            where: dict[str, Any] = {"host": found[0][4][0], "port": site.port}
+            if len(found) > 1 or any(found[0][4][3:]):  # the last is the scope of an address of IPv6
+                where = {"sock": await first_to_take(found)}
+            transport, connection = await loop.create_connection(make, **where, ssl=tls, server_hostname=name)
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         # Not when it is made: uvloop says nothing of the end of a connection whose maker is cancelled.
         if connection.is_open:
             self._open.add(connection)

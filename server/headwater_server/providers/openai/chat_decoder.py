@@ -90,16 +90,6 @@ _SILENT = _Said()
 _EMPTY = _Chunk([_Choice(index=0, delta=_Said())], object="chat.completion.chunk")
 
 
-def _lone_text(chunk: _Chunk) -> str | None:
-    """The text of a chunk with nothing else in it, as nearly all have; one comparison finds that out."""
-    if chunk.choices and (said := chunk.choices[0].delta) is not None and said.content.__class__ is str:
-        text, said.content = said.content, None
-        if text and chunk == _EMPTY:
-            return text
-        said.content = text
-    return None
-
-
 class ChatDecoder(EventDecoder):
     """Decodes one answer. With `marks_calls` each call has data, if only an empty object: the mark of its provider."""
 
@@ -118,17 +108,20 @@ class ChatDecoder(EventDecoder):
 
     def _object(self, event: ServerSentEvent) -> Delta | None:
         chunk = _CHUNK.decode(event.data)
-        if (text := _lone_text(chunk)) is not None:
-            self._numbers_from_zero = self._has_deltas = True
-            self._kind = chunk.object
-            return Delta(text)
+        choices = chunk.choices
+        if choices and (said := choices[0].delta) is not None and said.content.__class__ is str and said.content:
+            text, said.content = said.content, None
+            if chunk == _EMPTY:  # text and nothing else, as nearly always: one comparison finds that out
+                self._numbers_from_zero = self._has_deltas = True
+                self._kind = chunk.object
+                return Delta(text)
+            said.content = text
         if chunk.error:
             raise stream_error(event.data)
         if chunk.usage is not None:
             self._usage = usage_of(chunk.usage, self._usage)
         if chunk.citations or chunk.search_results:
             self._list_sources(chunk)
-        choices = chunk.choices
         if not choices:
             self._without_choices(chunk, event.data)
             return None

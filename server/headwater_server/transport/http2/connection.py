@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from headwater_server.transport.http2.blocks import BlockReader, check_parent
 from headwater_server.transport.http2.floods import SMALL_DATA, SMALL_STEP, Floods
@@ -41,23 +40,10 @@ from headwater_server.transport.http2.frames import (
 from headwater_server.transport.http2.headers import Fields, check_request, check_trailers
 from headwater_server.transport.http2.limits import Limits
 from headwater_server.transport.http2.receiving import Receiving
-from headwater_server.transport.http2.sending import Sending
+from headwater_server.transport.http2.sending import Sending, Wire
 from headwater_server.transport.http2.stream import WINDOW, Stream
 
 SHUTDOWN_PING = b"shutdown"
-
-
-class Wire(Protocol):
-    """The socket of a connection."""
-
-    def write(self, data: bytes) -> None:
-        """Sends bytes; it may call `Connection.pause`."""
-
-    def hold(self, step: int) -> None:
-        """Streams hold so many bytes more, or fewer, that the peer does not take yet."""
-
-    def close(self) -> None:
-        """Sends what was written, then closes."""
 
 
 class Connection:
@@ -82,7 +68,7 @@ class Connection:
         self, wire: Wire, accept: Callable[[Stream, Fields], None], limits: Limits, now: Callable[[], float]
     ) -> None:
         self.streams: dict[int, Stream] = {}
-        self.sending = Sending(wire.write, wire.hold)
+        self.sending = Sending(wire)
         self.has_begun = self.is_leaving = self.is_over = False
         self.idle_since: float | None = now()
         self._wire, self._accept, self._limits, self._now = wire, accept, limits, now

@@ -1,7 +1,8 @@
 """A connection on its socket, and its limits in time.
 
 All that is written in one round of the event loop goes out at its end, in one piece: messages of several streams often
-come together, and a write to a socket costs more than all the work for a message.
+come together, and a write to a socket costs more than all the work for a message. The end of a call and a message that
+its handler waits for go out at once, with all before them: nothing else would join them.
 
 One timer a connection looks at all its times, when the first of them is due. All connections of a server read
 into one buffer: a connection that says nothing has none.
@@ -10,6 +11,7 @@ into one buffer: a connection that says nothing has none.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, Protocol
 
 from headwater_server.transport.http2.connection import Connection
@@ -84,7 +86,7 @@ class Link(asyncio.BufferedProtocol):
             return
         self._is_taken = True
         self.peer = Peer(transport.get_extra_info("peername"), tls)
-        self.connection = Connection(self, self._stream_opened, self._limits, self._loop.time)
+        self.connection = Connection(self, partial(self._owner.stream_opened, self), self._limits, self._loop.time)
         self.connection.begin()
         self._look()
 
@@ -128,13 +130,16 @@ class Link(asyncio.BufferedProtocol):
             self._is_write_due = True
             self._loop.call_soon(self._write_due)
         elif self._unwritten_bytes > MOST_UNWRITTEN_BYTES:
-            self._flush()
+            self.flush()
 
     def _write_due(self) -> None:
         self._is_write_due = False
-        self._flush()
+        self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Sends now what was written."""
+        if not self._unwritten:
+            return
         data = b"".join(self._unwritten)
         self._unwritten.clear()
         self._unwritten_bytes = 0
@@ -143,7 +148,7 @@ class Link(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Sends what was written, then closes."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
     def abort(self) -> None:
@@ -158,9 +163,6 @@ class Link(asyncio.BufferedProtocol):
     def give_up_largest(self) -> None:
         """Ends the stream of which the caller takes the least."""
         max(self.connection.streams.values(), key=_held_of).give_up()
-
-    def _stream_opened(self, stream: Stream, fields: Fields) -> None:
-        self._owner.stream_opened(self, stream, fields)
 
     # --- its times
 

@@ -16,7 +16,7 @@ Worked example. The connection's window is 0. Stream 1 holds 40,000 bytes, strea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from headwater_server.transport.http2.frames import (
@@ -42,6 +42,22 @@ LONGEST_FRAME = 64 * 1024
 """A longer one would keep other streams waiting."""
 
 
+class Wire(Protocol):
+    """The socket of a connection."""
+
+    def write(self, data: bytes) -> None:
+        """Sends bytes soon; it may call `Connection.pause`."""
+
+    def flush(self) -> None:
+        """Sends now what was written."""
+
+    def hold(self, step: int) -> None:
+        """Streams hold so many bytes more, or fewer, that the peer does not take yet."""
+
+    def close(self) -> None:
+        """Sends what was written, then closes."""
+
+
 class Sender(Protocol):
     """A stream that can wait for the connection."""
 
@@ -57,8 +73,7 @@ class Sending:
     """The sending side of one connection.
 
     Args:
-        write: writes bytes to the peer. It may call `pause`.
-        hold: counts bytes that streams hold from now on, or no longer.
+        wire: the socket.
 
     Attributes:
         window: bytes that the peer takes of all streams.
@@ -74,6 +89,7 @@ class Sending:
     __slots__ = (
         "_is_serving",
         "_prefix",
+        "flush",
         "hold",
         "initial",
         "max_frame",
@@ -86,8 +102,8 @@ class Sending:
         "write",
     )
 
-    def __init__(self, write: Callable[[bytes], None], hold: Callable[[int], None]) -> None:
-        self.write, self.hold = write, hold
+    def __init__(self, wire: Wire) -> None:
+        self.write, self.flush, self.hold = wire.write, wire.flush, wire.hold
         self.window = DEFAULT_WINDOW
         self.initial = DEFAULT_WINDOW
         self.max_frame = LEAST_MAX_FRAME

@@ -146,6 +146,10 @@ class Stream:
         self._stand_in_line()
         return Sent.SENT
 
+    def flush(self) -> None:
+        """Sends now what would go out at the end of this round of the event loop."""
+        self._sending.flush()
+
     def finish(self, block: bytes) -> None:
         """Ends the stream with these headers or trailers, after all that was sent."""
         if self.over or self._trailers is not None:
@@ -157,6 +161,7 @@ class Stream:
     def _send_trailers(self) -> None:
         assert self._trailers is not None  # noqa: S101
         self._sending.headers(self.id, self._trailers, ends=True)
+        self._sending.flush()
         if self.peer_ended:
             self.forget()
         else:

@@ -72,8 +72,6 @@ def chunk_bytes(chunk: Chunk) -> bytes:
         or delta.refusal
         or delta.thinking_signature
         or delta.redacted_thinking
-        or not 0 <= delta.block < len(_SMALL)
-        or len(delta.event_type) > _LONGEST_NAME
     ):
         return message_of(chunk).SerializeToString()
     # `merging` has limited the text and the thinking, so their message is not too large.
@@ -85,6 +83,8 @@ def chunk_bytes(chunk: Chunk) -> bytes:
         size = len(text)
         length = _SMALL[size] if size < 128 else _varint(size)
         return b"".join((_CONTENT, length, text, _SEQUENCE, _varint(chunk.sequence), time, seconds, nanos))
+    if not 0 <= delta.block < len(_SMALL) or len(delta.event_type) > _LONGEST_NAME:
+        return message_of(chunk).SerializeToString()
     thinking = delta.thinking.encode()
     fields = [_CONTENT, _varint(len(text)), text] if text else []
     fields += (_SEQUENCE, _varint(chunk.sequence), time, seconds, nanos)

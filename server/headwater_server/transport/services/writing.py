@@ -37,9 +37,9 @@ async def write_stream(
         heartbeat_seconds: after which an empty chunk is written on a quiet stream; None for none.
         idle_seconds: how long the caller may take nothing.
     """
-    outlet, begun = None, None
+    outlet, begun, write_last = None, None, None
     if isinstance(context, LeanContext):
-        outlet = context.call
+        outlet, write_last = context.call, context.write_last
         # Not at once: the write wakes the caller, who competes for a core with the question to the provider.
         asyncio.get_running_loop().call_soon(outlet.send_headers, headers)
     else:
@@ -70,7 +70,7 @@ async def write_stream(
                 message = message_of(chunk).SerializeToString()
             log_end(chunk)
             reader.begin()
-            await line.write(message)
+            await (write_last or line.write)(message)
 
 
 async def _pull(source: Reading, write: Write, reader: IdleWatch) -> FinalChunk:

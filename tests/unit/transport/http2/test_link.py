@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from headwater_server.transport.http2.headers import Fields
 from headwater_server.transport.http2.limits import Limits
 from headwater_server.transport.http2.link import MOST_UNWRITTEN_BYTES, Link
+from headwater_server.transport.http2.stream import Stream
 
 
 class Socket:
@@ -38,6 +40,8 @@ class Owner:
 
     def link_lost(self, link: Link) -> None: ...
 
+    def stream_opened(self, link: Link, stream: Stream, fields: Fields) -> None: ...
+
 
 @pytest.fixture
 async def link() -> Any:
@@ -58,6 +62,14 @@ async def test_messages_of_one_round_go_out_together(link: Link) -> None:
     link.write(b"later")
     await asyncio.sleep(0)
     assert link._transport.pieces == [b"of stream 1, of stream 3", b"later"]
+
+
+async def test_bytes_that_are_not_to_wait_go_out_at_once_with_those_before(link: Link) -> None:
+    link.write(b"a message, ")
+    link.write(b"and the status")
+    link.flush()
+    await asyncio.sleep(0)
+    assert link._transport.pieces == [b"a message, and the status"]
 
 
 async def test_many_bytes_do_not_wait_for_the_end_of_the_round(link: Link) -> None:

@@ -149,7 +149,8 @@ class Call:
         self._count()
         self._share.relieve()
         if not self.has_left:
-            self._allow()
+            if not self.stream.peer_ended:
+                self._allow()
             if found:
                 _wake(self._reading)
 

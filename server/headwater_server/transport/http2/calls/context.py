@@ -53,14 +53,21 @@ class Context(aio.ServicerContext[Any, Any]):
 
     async def write(self, message: Any) -> None:
         """Sends a response, and waits until it has gone out. Raises InternalError when the call has ended."""
-        data = message if self._serialize is None else self._serialize(message)
-        del message
-        if not await self.call.send(data):
-            raise aio.InternalError("the call has ended")
+        writing = self.write_last(message)
+        del message  # the caller may take its bytes late
+        await writing
+        self.call.stream.flush()
         self._written += 1
         if self._written >= YIELD_AFTER:
             self._written = 0
             await asyncio.sleep(0)
+
+    async def write_last(self, message: Any) -> None:
+        """As `write`, for a response that the status follows at once: both go out together."""
+        data = message if self._serialize is None else self._serialize(message)
+        del message
+        if not await self.call.send(data):
+            raise aio.InternalError("the call has ended")
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:
         """Sends the first headers. Raises ValueError when they were sent, and for metadata that cannot be sent."""

@@ -131,7 +131,7 @@ async def _only_request(context: Context) -> Any:
 async def _write_one(result: Awaitable[Any], context: Context) -> None:
     response = await result
     if context.code() is grpc.StatusCode.OK:
-        writing = context.write(response)
+        writing = context.write_last(response)
         del response  # the caller may take its bytes late
         await writing
 
