@@ -18,6 +18,9 @@ from headwater_server.transport.http2.stream import Sent
 from headwater_server.transport.services.chunk_messages import chunk_bytes, message_of
 from headwater_server.transport.services.heartbeats import Outlet, Write, heartbeats
 
+HEADERS_SECONDS = 0.02
+"""The headers go out so late, or with the first chunk if that comes before, in one write."""
+
 
 async def write_stream(
     stream: LiveStream,
@@ -27,7 +30,7 @@ async def write_stream(
     heartbeat_seconds: float | None,
     idle_seconds: float,
 ) -> None:
-    """Writes the headers while the provider is asked, then all chunks. Raises HeadwaterError.
+    """Writes the headers while the provider answers, then all chunks. Raises HeadwaterError.
 
     Args:
         stream: the stream.
@@ -37,11 +40,11 @@ async def write_stream(
         heartbeat_seconds: after which an empty chunk is written on a quiet stream; None for none.
         idle_seconds: how long the caller may take nothing.
     """
-    outlet, begun, write_last = None, None, None
+    outlet, begun, write_last, waiting = None, None, None, None
     if isinstance(context, LeanContext):
         outlet, write_last = context.call, context.write_last
         # Not at once: the write wakes the caller, who competes for a core with the question to the provider.
-        asyncio.get_running_loop().call_soon(outlet.send_headers, headers)
+        waiting = asyncio.get_running_loop().call_later(HEADERS_SECONDS, outlet.send_headers, headers)
     else:
         begun = asyncio.create_task(context.send_initial_metadata(headers))
     async with heartbeats(context.write, outlet, heartbeat_seconds, begun) as line:
@@ -50,8 +53,9 @@ async def write_stream(
         finally:
             if begun is not None:
                 await begun
-            elif outlet is not None:
-                outlet.send_headers(headers)  # where nothing had to be waited for; they go out once
+            elif outlet is not None and waiting is not None:
+                waiting.cancel()
+                outlet.send_headers(headers)  # unless they were sent
         message = _first_bytes(chunk, stream)
         with IdleWatch(idle_seconds, detaches=stream.resumable) as reader:
             if source is stream:  # a resumable one ends without its readers
