@@ -24,6 +24,8 @@ class FollowedFile:
     def has_changed(self) -> bool:
         """Whether the file is another than at the last look, or is there now, or is gone."""
         before = self._seen
+        if before is None and not os.access(self._name, os.F_OK):
+            return False  # most servers have no such file, and an error takes longer than the look
         try:
             found = os.stat(self._name)
         except OSError:
