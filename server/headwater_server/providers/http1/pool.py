@@ -16,6 +16,7 @@ from typing import Any
 from headwater_server.providers.http1.addresses import Addresses, first_to_take
 from headwater_server.providers.http1.answer import PushedAnswer
 from headwater_server.providers.http1.connection import Connection, Site
+from headwater_server.providers.http1.errors import ClosedError
 
 KEEPALIVE_SECONDS = 15.0
 """How long a connection is kept without a request. Servers and proxies keep theirs for 60 s and more."""
@@ -100,18 +101,21 @@ class Pool:
         make = partial(Connection, self, site)
         loop = asyncio.get_running_loop()
         if self._unix_socket:
-            _, connection = await loop.create_unix_connection(make, self._unix_socket, ssl=tls, server_hostname=name)
+            transport, connection = await loop.create_unix_connection(
+                make, self._unix_socket, ssl=tls, server_hostname=name
+            )
         else:
             found = await self._addresses.find(site.host, site.port)
             where: dict[str, Any] = {"host": found[0][4][0], "port": site.port}
             if len(found) > 1 or any(found[0][4][3:]):  # the last is the scope of an address of IPv6
                 where = {"sock": await first_to_take(found)}
             transport, connection = await loop.create_connection(make, **where, ssl=tls, server_hostname=name)
-            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if not connection.is_open:  # its server has closed it already, and its socket is gone
+            raise ClosedError
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         # Not when it is made: uvloop says nothing of the end of a connection whose maker is cancelled.
-        if connection.is_open:
-            self._open.add(connection)
-            self._none_is_left.clear()
+        self._open.add(connection)
+        self._none_is_left.clear()
         if self._is_closed:
             connection.abort()
         return connection

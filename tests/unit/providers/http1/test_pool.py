@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Any
 
 import pytest
 
 from headwater_server.providers.http1 import pool as pools
 from headwater_server.providers.http1.addresses import Addresses
 from headwater_server.providers.http1.connection import Site
+from headwater_server.providers.http1.errors import ClosedError
 from headwater_server.providers.http1.heads import request_head
 from headwater_server.providers.http1.pool import Pool
 from tests.support.upstream.raw import answers, raw_server, request
@@ -143,3 +145,21 @@ async def test_a_name_that_is_not_known_is_asked_for_again(monkeypatch) -> None:
             await ask(pool, Site("no.example", 80, False))
     assert asked == 2
     await pool.aclose()
+
+
+async def test_a_connection_that_is_closed_as_soon_as_it_is_made_is_an_error_of_the_connection(monkeypatch) -> None:
+    loop = asyncio.get_running_loop()
+    create = loop.create_connection
+
+    async def create_and_lose(*given: Any, **more: Any) -> Any:
+        transport, connection = await create(*given, **more)
+        transport.abort()
+        await asyncio.sleep(0.05)  # until nothing is left of its socket
+        return transport, connection
+
+    async with raw_server(answers(SHORT)) as server:
+        pool = Pool()
+        monkeypatch.setattr(loop, "create_connection", create_and_lose, raising=False)
+        with pytest.raises(ClosedError):
+            await ask(pool, server.site)
+        await pool.aclose()
