@@ -7,9 +7,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater_server.providers.wires.framing import AnyFraming
-from headwater_server.providers.wires.ndjson import NDJSONDecoder
-from headwater_server.providers.wires.sse import SSEDecoder
+from headwater_server.providers.wires.events.framing import AnyFraming
+from headwater_server.providers.wires.events.ndjson import NDJSONDecoder
+from headwater_server.providers.wires.events.sse import SSEDecoder
 
 TOKENS = [
     b"data: ", b"data:", b"data", b"event: ", b"event:", b"event", b"id: 1", b"retry: 1", b": note", b":", b" ", b"a",

@@ -13,7 +13,7 @@ from headwater_server.providers.base import ModelInfo
 from headwater_server.providers.http.model_list import parse_models
 from headwater_server.providers.ollama import wire as ollama
 from headwater_server.providers.openai import chat as openai_chat
-from headwater_server.providers.wires.ndjson import NDJSONDecoder
+from headwater_server.providers.wires.events.ndjson import NDJSONDecoder
 from tests.support.upstream.decoding import Outcome, decode, wire_for
 from tests.support.upstream.fixtures import Fixture, Recorded, load_fixtures, load_recorded, same_arguments, same_text
 

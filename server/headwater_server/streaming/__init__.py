@@ -2,7 +2,7 @@
 
 One chunk passes through these at normal pace, all on one event loop, first in a callback, then in one step of a task:
 
-    socket of the provider → llhttp (C) → HttpStream.body_arrived → StreamDecoder (SSE or lines, then JSON)
+    socket of the provider → llhttp (C) → HttpStream.body_arrived → EventDecoder (SSE or lines, then JSON)
         → LiveStream.arrived
     LiveStream.next → merge → chunk_bytes → context.write → gRPC
 

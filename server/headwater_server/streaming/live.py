@@ -27,19 +27,12 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from headwater_server.domain.chunks import (
-    Chunk,
-    FinalChunk,
-    Finish,
-    FinishReason,
-    Pace,
-    ProviderEvent,
-)
+from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, FinishReason, Pace, ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.streaming.accumulator import MessageAccumulator, ToolCallAccumulator
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.failures import broken_off, cut_after, unexpected
-from headwater_server.streaming.merging import lone_text, merge
+from headwater_server.streaming.merging import MAX_DELTA_CHARACTERS, merge
 from headwater_server.streaming.source import Source
 from headwater_server.streaming.terms import NO_TERMS, StreamTerms
 from headwater_server.streaming.times.measures import Measures
@@ -63,7 +56,7 @@ class LiveStream:
         created: when it was accepted, in seconds since the epoch.
         on_cut: called with the error that ends it from outside, also where its end has come and is not read yet.
         on_arrived: called when there is something to take, instead of waking `next`; says whether all was taken.
-        give: takes a chunk in the callback in which its delta comes, where no other waits before it; None: no reader.
+        give: takes a chunk in the callback in which its delta comes; None: there is no reader, or another waits before.
     """
 
     __slots__ = (  # a dict of so many attributes would take 1.7 KB
@@ -204,13 +197,18 @@ class LiveStream:
         return self._end
 
     def _lone_chunk(self, events: Sequence[ProviderEvent]) -> Chunk | None:
-        """The chunk of these events, where they are one delta with nothing but text, as nearly always."""
-        if self._message.collecting or (delta := lone_text(events)) is None:
+        """The chunk of these events, if they are one delta with nothing but text; `merge` makes those of others."""
+        delta = events[0]
+        if len(events) > 1 or not isinstance(delta, Delta) or self._message.collecting:
+            return None
+        if delta.tool_calls or delta.refusal or delta.thinking or delta.thinking_signature or delta.redacted_thinking:
+            return None
+        if delta.provider_data is not None or not 0 < len(delta.content) <= MAX_DELTA_CHARACTERS:
             return None
         if self._measures.note():
             self._watchdog.begin(self.answerer.timeouts)
-        self._sequence += 1
-        return Chunk(self._sequence, time.time(), delta)
+        self._sequence = sequence = self._sequence + 1
+        return Chunk(sequence, time.time(), delta)
 
     async def _open(self) -> None:
         """Waits for the first events; from then on the source hands them over."""
@@ -256,7 +254,7 @@ class LiveStream:
         """See source.Receiver."""
         if self._end is not None or self._is_closed:
             return True  # events after the end are of no interest
-        give = None if self._held or self._waiting else self.give
+        give = self.give
         if give is not None and (chunk := self._lone_chunk(events)) is not None:
             self._watchdog.since = self._loop.time()
             return give(chunk)

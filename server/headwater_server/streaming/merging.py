@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from headwater_server.domain.chunks import Beside, Chunk, Delta, ProviderEvent, ToolCallDelta
+from headwater_server.domain.chunks import Beside, Chunk, Delta, ToolCallDelta
 from headwater_server.domain.logprobs import size_of
 
 MAX_MERGED_CHARACTERS = 16 * 1024  # at most 64 KiB of UTF-8
@@ -110,20 +110,6 @@ def _sendable(deltas: Iterable[Delta]) -> Iterator[Delta]:
             yield from _split(delta)
         else:
             yield delta
-
-
-def lone_text(events: Sequence[ProviderEvent]) -> Delta | None:
-    """The delta, where there is one alone and it has only text that one chunk can have; `merge` would only wrap it."""
-    event = events[0]
-    is_text = (
-        isinstance(event, Delta)
-        and len(events) == 1
-        and 0 < len(event.content) <= MAX_DELTA_CHARACTERS
-        and event.tool_calls is None
-        and event.provider_data is None
-        and not (event.thinking or event.refusal or event.thinking_signature or event.redacted_thinking)
-    )
-    return event if is_text else None  # type: ignore[return-value]  # it is a Delta then
 
 
 def _size(delta: Delta) -> int:

@@ -1,17 +1,18 @@
 """Gives the chunks of a stream to an outlet in the callbacks in which they come, while the task of the call sleeps.
 
-Theory of operation. `give` takes a chunk, or says that it cannot now. Then the chunk is kept, and what comes after it
-waits: at the stream, whose provider is not read past a bound, or in the log of a resumable stream. When the outlet
-calls `writable`, the kept chunk goes first, then what waits, merged. The end of the stream wakes the task. A chunk
-before which nothing waits is given by the stream itself.
+Theory of operation. `_gives` gives a chunk, or the outlet cannot take it now. Then the chunk is kept, and what comes
+after it waits: at the stream, whose provider is not read past a bound, or in the log of a resumable stream. When the
+outlet calls `writable`, the kept chunk goes first, then what waits, merged. The end of the stream wakes the task. A
+chunk before which nothing waits is given by the stream itself.
 
-Example. Chunk 1 is given. `give` refuses chunk 2; deltas 3 to 9 come. `writable` gives chunk 2, then one chunk with
+Example. Chunk 1 is given. The outlet refuses chunk 2; deltas 3 to 9 come. `writable` gives chunk 2, then one chunk with
 deltas 3 to 9, and has the provider read on.
 """
 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
@@ -47,19 +48,17 @@ class Reading(Protocol):
         ...
 
 
-class Push:
+class Push(ABC):
     """The chunks of a stream on their way to an outlet.
 
     Args:
         stream: the stream, or a reader of it, whose first chunk was taken.
-        give: takes a chunk; False: not now, and `writable` will be called.
     """
 
-    __slots__ = ("__weakref__", "_end", "_give", "_kept", "_stream")
+    __slots__ = ("__weakref__", "_end", "_kept", "_stream")
 
-    def __init__(self, stream: Reading, give: Callable[[Chunk], bool]) -> None:
+    def __init__(self, stream: Reading) -> None:
         self._stream = stream
-        self._give = give
         self._kept: Chunk | None = None
         self._end: asyncio.Future[FinalChunk | Exception] | None = asyncio.get_running_loop().create_future()
 
@@ -73,7 +72,6 @@ class Push:
             end = await self._end
         finally:
             self._end = self._stream.on_arrived = self._stream.give = None
-            del self._give  # it may refer to this
         try:
             if isinstance(end, FinalChunk):
                 return end
@@ -101,12 +99,14 @@ class Push:
             self._gives(chunk)
         return False
 
+    @abstractmethod
     def _gives(self, chunk: Chunk) -> bool:
-        try:
-            if self._give(chunk):
-                return True
-        except Exception as error:  # noqa: BLE001  the call's task raises it
-            self._finish(error)
+        """Gives a chunk to the outlet; whether it was taken. If not, `_keep` has it. It does not raise."""
+
+    def _keep(self, chunk: Chunk, fault: Exception | None = None) -> bool:
+        """Keeps a chunk that was not taken, now or because of a fault, which the call's task raises. Returns False."""
+        if fault is not None:
+            self._finish(fault)
         self._kept = chunk
         self._stream.give = None
         self._stream.wait_for_provider(waits=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -14,7 +14,7 @@ from headwater_server.domain.chunks import Chunk, Delta, FinalChunk, Finish, Fin
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.streaming.answerer import Answerer, Timeouts
 from headwater_server.streaming.live import LiveStream
-from headwater_server.streaming.push import Push
+from headwater_server.streaming.push import Push, Reading
 from headwater_server.streaming.running_streams import RunningStreams
 from tests.unit.streaming.test_receiver import PushedSource
 
@@ -43,12 +43,26 @@ class FakeOutlet:
         return [chunk.delta.content for chunk in self.taken]
 
 
+class GivingPush(Push):
+    """Gives chunks to such an outlet."""
+
+    def __init__(self, stream: Reading, give: Callable[[Chunk], bool]) -> None:
+        super().__init__(stream)
+        self._give = give
+
+    def _gives(self, chunk: Chunk) -> bool:
+        try:
+            return self._give(chunk) or self._keep(chunk)
+        except HeadwaterError as error:
+            return self._keep(chunk, error)
+
+
 class Pushed:
     """A stream that is pushed to an outlet."""
 
     def __init__(self, stream: LiveStream, source: PushedSource, outlet: FakeOutlet) -> None:
         self.stream, self.source, self.outlet = stream, source, outlet
-        self.push = Push(stream, outlet.give)
+        self.push = GivingPush(stream, outlet.give)
         self.task = asyncio.create_task(self.push.run())
 
     def arrived(self, *words: str) -> bool:

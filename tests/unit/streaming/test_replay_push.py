@@ -14,7 +14,7 @@ from headwater_server.streaming.push import Push
 from headwater_server.streaming.reader import Reader
 from headwater_server.streaming.terms import Continuation
 from tests.support.services.resumable import TEXT, WORDS, Provider, Service, in_virtual_time, read
-from tests.unit.streaming.test_push import END, FakeOutlet
+from tests.unit.streaming.test_push import END, FakeOutlet, GivingPush
 from tests.unit.streaming.test_receiver import PushedSource
 
 
@@ -28,7 +28,7 @@ class Caller(FakeOutlet):
         first = await reader.next()
         assert isinstance(first, Chunk)
         self.taken.append(first)
-        self.push = Push(reader, self.give)
+        self.push = GivingPush(reader, self.give)
         return await self.push.run()
 
     def writable(self, room: int = 1000) -> None:
@@ -233,7 +233,7 @@ async def test_a_reader_gets_no_chunk_of_the_round_behind_its_end():
     stream = Streaming()
     caller = await stream.begin()
     async with stream.service.replays.resume(stream.id, 0) as attached:
-        push = Push(attached.reader, caller.give)  # its task does not run before the next round does
+        push = GivingPush(attached.reader, caller.give)  # its task does not run before the next round does
         running = push.run()
         running.send(None)
         stream.end()

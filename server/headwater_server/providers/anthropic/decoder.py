@@ -18,8 +18,8 @@ from headwater_server.providers.wires import finish_words
 from headwater_server.providers.wires.content import words
 from headwater_server.providers.wires.decoder import Count, EventDecoder, event_type, token_count, total
 from headwater_server.providers.wires.errors import stream_error
+from headwater_server.providers.wires.events.sse import ServerSentEvent
 from headwater_server.providers.wires.json import JSONShape
-from headwater_server.providers.wires.sse import ServerSentEvent
 from headwater_server.providers.wires.tool_calls import arguments_text
 
 
@@ -165,7 +165,12 @@ class MessagesDecoder(EventDecoder):
         index = event.index
         if delta.partial_json is None:
             number = index if index.__class__ is int else int(index or 0)
-            return _text_delta(delta, _DELTA, number) or self._cite(delta.citation, _DELTA, number)
+            said = _text_delta(delta, _DELTA, number)
+            if said is None:
+                return self._cite(delta.citation, _DELTA, number)
+            if said.content and not (said.thinking or said.thinking_signature):
+                self._alone = said
+            return said
         # Tools that Anthropic runs itself stream their input too; they are no calls for the caller.
         if index not in self._tool_blocks:
             return None

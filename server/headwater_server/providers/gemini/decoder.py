@@ -18,8 +18,8 @@ from headwater_server.providers.wires import finish_words
 from headwater_server.providers.wires.beside_text.grounding import Grounding
 from headwater_server.providers.wires.decoder import Count, EventDecoder, token_count, total
 from headwater_server.providers.wires.errors import stream_error
+from headwater_server.providers.wires.events.sse import ServerSentEvent
 from headwater_server.providers.wires.json import JSONShape
-from headwater_server.providers.wires.sse import ServerSentEvent
 from headwater_server.providers.wires.surrogates import without_surrogates
 from headwater_server.providers.wires.tool_calls import arguments_text
 

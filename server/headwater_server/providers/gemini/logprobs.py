@@ -10,8 +10,8 @@ from headwater_server.domain.chunks import Delta
 from headwater_server.providers.gemini.decoder import GeminiDecoder
 from headwater_server.providers.wires.beside_text.logprobs import add_tokens
 from headwater_server.providers.wires.decoder import Count
+from headwater_server.providers.wires.events.sse import ServerSentEvent
 from headwater_server.providers.wires.json import JSONShape
-from headwater_server.providers.wires.sse import ServerSentEvent
 
 
 class _Candidate(msgspec.Struct, rename="camel"):

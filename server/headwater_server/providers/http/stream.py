@@ -160,7 +160,8 @@ class HttpStream:
         """Decodes a piece of the body."""
         if self._is_over:
             return
-        self._size += len(data)
+        size = len(data)
+        self._size += size
         if self._size > LARGE_BYTES or self._decoding is not None:
             self._decode_aside(data)
             return
@@ -168,10 +169,18 @@ class HttpStream:
         try:
             self._decoder.feed(data, events)
         except Exception as error:  # noqa: BLE001  the reader raises it
-            self._pass_on(events, len(data))
+            self._pass_on(events, size)
             self._over(error)
+            return
+        receiver = self._receiver
+        if receiver is None or not events:
+            self._pass_on(events, size)
+            return
+        self._size = 0
+        if receiver.arrived(events):
+            self._untaken = 0
         else:
-            self._pass_on(events, len(data))
+            self._keep_back(size)
 
     def body_ended(self, error: BaseException | None) -> None:
         """Decodes the end of the body."""
@@ -204,6 +213,10 @@ class HttpStream:
         elif receiver.arrived(events):
             self._untaken = 0
             return
+        self._keep_back(size)
+
+    def _keep_back(self, size: int) -> None:
+        """Counts bytes whose events were not taken; with too many of them the body stops."""
         self._untaken += size
         if self._untaken > READ_AHEAD_BYTES and not self._is_paused and self._body is not None:
             self._is_paused = True

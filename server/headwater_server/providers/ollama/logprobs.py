@@ -9,8 +9,8 @@ import msgspec
 from headwater_server.domain.chunks import Delta
 from headwater_server.providers.ollama.decoder import ChatDecoder
 from headwater_server.providers.wires.beside_text.logprobs import add_tokens
+from headwater_server.providers.wires.events.sse import ServerSentEvent
 from headwater_server.providers.wires.json import JSONShape
-from headwater_server.providers.wires.sse import ServerSentEvent
 
 
 class _Line(msgspec.Struct):

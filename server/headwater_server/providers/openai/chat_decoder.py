@@ -23,8 +23,8 @@ from headwater_server.providers.wires.beside_text.images import parts_with_image
 from headwater_server.providers.wires.content import read_content, words
 from headwater_server.providers.wires.decoder import Count, EventDecoder
 from headwater_server.providers.wires.errors import stream_error
+from headwater_server.providers.wires.events.sse import ServerSentEvent
 from headwater_server.providers.wires.json import JSONShape
-from headwater_server.providers.wires.sse import ServerSentEvent
 from headwater_server.providers.wires.tool_calls import arguments_text
 
 
@@ -114,7 +114,8 @@ class ChatDecoder(EventDecoder):
             if chunk == _EMPTY:  # text and nothing else, as nearly always: one comparison finds that out
                 self._numbers_from_zero = self._has_deltas = True
                 self._kind = chunk.object
-                return Delta(text)
+                self._alone = delta = Delta(text)
+                return delta
             said.content = text
         if chunk.error:
             raise stream_error(event.data)

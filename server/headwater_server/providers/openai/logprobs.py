@@ -12,8 +12,8 @@ from headwater_server.providers.openai.chat_decoder import ChatDecoder
 from headwater_server.providers.openai.responses_decoder import ResponsesDecoder
 from headwater_server.providers.wires.beside_text.logprobs import add_tokens
 from headwater_server.providers.wires.decoder import Count, event_type
+from headwater_server.providers.wires.events.sse import ServerSentEvent
 from headwater_server.providers.wires.json import JSONShape
-from headwater_server.providers.wires.sse import ServerSentEvent
 
 
 class _Choice(msgspec.Struct):

@@ -37,7 +37,7 @@ from headwater_server.providers.wires.beside_text.images import parts_with_image
 from headwater_server.providers.wires.content import words
 from headwater_server.providers.wires.decoder import Count, EventDecoder, event_type
 from headwater_server.providers.wires.errors import stream_error
-from headwater_server.providers.wires.sse import ServerSentEvent
+from headwater_server.providers.wires.events.sse import ServerSentEvent
 from headwater_server.providers.wires.surrogates import without_surrogates
 from headwater_server.providers.wires.tool_calls import arguments_text
 

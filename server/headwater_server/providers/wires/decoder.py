@@ -1,9 +1,10 @@
 """The common part of the decoders of all wires.
 
 Theory of operation. A framing cuts bytes into messages. A wire reads each message into at most one delta, leaves
-further ones in `_more`, and says with `_finish` when a message ends the reply. Round that, this module skips
-heartbeats, knows the end mark `[DONE]`, joins surrogate halves once a message has escapes of some, completes tool calls
-without arguments, yields the one Finish last and ignores the rest.
+further ones in `_more`, and says with `_finish` when a message ends the reply. Where a message says a text and changes
+nothing else, it leaves the delta in `_alone` too: the next event of the same pattern is then not parsed (`pattern`).
+Round that, this module skips heartbeats, knows the end mark `[DONE]`, joins surrogate halves once a message has escapes
+of some, completes tool calls without arguments, yields the one Finish last and ignores the rest.
 
 A reply is whole once the provider has said why it stopped (`_reason_word`), and every fault after that costs nothing:
 garbage, an error, a broken connection. A word that stands for a cut (see `finish_words`) is kept until the end, in case
@@ -17,7 +18,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -29,15 +30,13 @@ from headwater_server.providers.wires import errors, finish_words
 from headwater_server.providers.wires.beside_text.citations import Citations, read_citations
 from headwater_server.providers.wires.beside_text.images import Images
 from headwater_server.providers.wires.errors import stream_error
-from headwater_server.providers.wires.framing import ERROR_EVENT, AnyFraming
-from headwater_server.providers.wires.framing import not_a_stream as not_a_stream
+from headwater_server.providers.wires.events.framing import ERROR_EVENT, AnyFraming
+from headwater_server.providers.wires.events.framing import not_a_stream as not_a_stream
+from headwater_server.providers.wires.events.pattern import TextPattern
+from headwater_server.providers.wires.events.sse import ServerSentEvent
 from headwater_server.providers.wires.json import TOO_MANY, JSONShape, has_too_many_values, read_json
-from headwater_server.providers.wires.sse import ServerSentEvent
 from headwater_server.providers.wires.surrogates import SurrogateJoiner, has_halves, without_surrogates
 from headwater_server.providers.wires.tool_calls import ToolCalls
-
-Message = TypeVar("Message")
-Message_co = TypeVar("Message_co", covariant=True)
 
 Count = int | float | None
 """A count as servers write it: some write 12.0."""
@@ -45,31 +44,29 @@ Count = int | float | None
 MAX_COUNT = 2**31 - 1
 """A greater count makes no sense."""
 _MAX_NUMBER = 2**63 - 1
+MOST_MISSES = 32
+"""So often an event of a reply may have another pattern than the one before it; then patterns are not looked for."""
 
 
-class Framing(Protocol[Message_co]):
-    """Cuts bytes into messages."""
+class EventDecoder(ABC):
+    """A decoder for one answer, with a body of any framing (see `framing`); see `base.Decoder`.
 
-    def feed(self, data: bytes) -> Iterable[Message_co]:
-        """The messages that these bytes complete."""
-        ...
+    Args:
+        content_type: of the answer, for the error of one that is no stream.
+    """
 
-    def close(self) -> Iterable[Message_co]:
-        """The messages that the end of the body completes."""
-        ...
-
-
-class StreamDecoder(ABC, Generic[Message]):
-    """A decoder for one answer; see `base.Decoder`."""
-
-    def __init__(self, framing: Framing[Message]) -> None:
-        self._framing = framing
+    def __init__(self, content_type: str = "") -> None:
+        self._framing = AnyFraming(content_type)
         # Most replies have neither halves of surrogates nor sources nor pictures.
         self._joiner: SurrogateJoiner | None = None
         self._citations: Citations | None = None
         self._images: Images | None = None
         self._calls = ToolCalls()
         self._more: list[Delta] = []
+        self._alone: Delta | None = None
+        self._pattern: TextPattern | None = None
+        self._misses = 0
+        self._event_type, self._block = "", 0
         self._said = False
         self._refused = False
         self._reason_word = ""
@@ -82,27 +79,60 @@ class StreamDecoder(ABC, Generic[Message]):
         """See Decoder."""
         return self._ended or (bool(self._reason_word) and finish_words.cut_by(self._reason_word) is None)
 
-    def feed(self, data: bytes, events: list[ProviderEvent]) -> None:
-        """Adds the events that these bytes complete."""
-        if not self._ended:
-            try:
-                self._add(self._framing.feed(data), events)
-            except RecursionError as error:
-                raise _too_deep() from error
+    def feed(self, data: bytes, events: list[ProviderEvent], *, ends: bool = False) -> None:
+        """Adds the events that these bytes complete, or that the end of the body does."""
+        if self._ended:
+            return
+        if self._pattern is not None:
+            if text := self._pattern.text_in(data):
+                events.append(Delta(text, event_type=self._event_type, block=self._block))
+                return
+            self._pattern = None
+            self._misses += 1
+        self._alone = None
+        try:
+            for message in self._framing.close() if ends else self._framing.feed(data):
+                try:
+                    delta = self._read(message)
+                except (HeadwaterError, RecursionError):
+                    if not self.is_whole:
+                        raise
+                    self._end(events)
+                    return
+                if delta is not None:
+                    if not self._said:
+                        self._said = _says(delta)
+                    if self._joiner is None:
+                        events.append(delta)
+                    else:
+                        events.extend(self._joiner.join(delta))
+                if self._more:
+                    self._add_more(events)
+                if self._final is not None or self._ended:
+                    self._add_last(events)
+                    return
+        except RecursionError as error:
+            raise _too_deep() from error
+        if self._alone is not None and self._misses < MOST_MISSES and self._framing.is_lone:
+            self._pattern = TextPattern.of(data, self._alone.content)
+            self._event_type, self._block = self._alone.event_type, self._alone.block
 
     def close(self, events: list[ProviderEvent]) -> None:
         """Adds the events that the proper end of the body completes."""
-        try:
-            if not self._ended:
-                self._add(self._framing.close(), events)
-            if not self._ended:
+        self.feed(b"", events, ends=True)
+        if not self._ended:
+            try:
                 self._end(events)
-        except RecursionError as error:
-            raise _too_deep() from error
+            except RecursionError as error:
+                raise _too_deep() from error
 
     @abstractmethod
-    def _read(self, message: Message) -> Delta | None:
-        """Reads a message."""
+    def _object(self, event: ServerSentEvent) -> Delta | None:
+        """Reads an event whose data is a JSON object. Raises HeadwaterError."""
+
+    def _at_mark(self) -> None:
+        """The end mark `[DONE]` has come. A wire calls `_finish` if that ends its reply."""
+        self._at_end()
 
     def _cite(self, value: Any, event_type: str = "", block: int = 0, *, repeated: bool = False) -> Delta | None:
         """The new ones of the citations in a value; None for none."""
@@ -124,7 +154,7 @@ class StreamDecoder(ABC, Generic[Message]):
             self._images = Images()
         return self._images.new(value)
 
-    def _at_end(self) -> None:
+    def _at_end(self) -> None:  # noqa: B027  for some wires it is never a proper end
         """The body ended without an end by the protocol. A wire that takes this for a proper end calls `_finish`.
 
         Data that the provider wants back with the whole reply it leaves in `_kept`.
@@ -160,28 +190,6 @@ class StreamDecoder(ABC, Generic[Message]):
             finish.metadata = without_surrogates(finish.metadata)
         self._final = finish
 
-    def _add(self, messages: Iterable[Message], events: list[ProviderEvent]) -> None:
-        for message in messages:
-            try:
-                delta = self._read(message)
-            except (HeadwaterError, RecursionError):
-                if not self.is_whole:
-                    raise
-                self._end(events)
-                return
-            if delta is not None:
-                if not self._said:
-                    self._said = _says(delta)
-                if self._joiner is None:
-                    events.append(delta)
-                else:
-                    events.extend(self._joiner.join(delta))
-            if self._more:
-                self._add_more(events)
-            if self._final is not None or self._ended:
-                self._add_last(events)
-                return
-
     def _add_more(self, events: list[ProviderEvent]) -> None:
         for delta in self._more:
             self._said = self._said or _says(delta)
@@ -215,25 +223,6 @@ class StreamDecoder(ABC, Generic[Message]):
     def _last_arguments(self, reason: FinishReason) -> list[ToolCallDelta]:
         kept = self._calls.kept_arguments()
         return kept + self._calls.empty_arguments() if reason is FinishReason.TOOL_CALLS else kept
-
-
-class EventDecoder(StreamDecoder[ServerSentEvent]):
-    """A decoder for a body of any framing (see `framing`).
-
-    Args:
-        content_type: of the answer, for the error of one that is no stream.
-    """
-
-    def __init__(self, content_type: str = "") -> None:
-        super().__init__(AnyFraming(content_type))
-
-    @abstractmethod
-    def _object(self, event: ServerSentEvent) -> Delta | None:
-        """Reads an event whose data is a JSON object. Raises HeadwaterError."""
-
-    def _at_mark(self) -> None:
-        """The end mark `[DONE]` has come. A wire calls `_finish` if that ends its reply."""
-        self._at_end()
 
     def _read(self, message: ServerSentEvent) -> Delta | None:
         data = message.data

@@ -19,7 +19,7 @@ from typing import Any
 from headwater_server.domain.chunks import ToolCallDelta
 from headwater_server.domain.errors import HeadwaterError, Reason
 from headwater_server.domain.json_text import to_json
-from headwater_server.providers.wires.scanner import JSONScanner
+from headwater_server.providers.wires.events.scanner import JSONScanner
 from headwater_server.providers.wires.surrogates import without_surrogates
 
 MAX_CALLS = 5000

@@ -36,6 +36,10 @@ class Sent(Enum):
     """They were not: the stream has ended."""
 
 
+# A member is looked up by a property of its class, which takes as long as a call.
+_SENT, _FULL, _CLOSED = Sent.SENT, Sent.FULL, Sent.CLOSED
+
+
 class User(Protocol):
     """The user of a stream. None of its methods may raise."""
 
@@ -124,9 +128,9 @@ class Stream:
     def send(self, data: bytes) -> Sent:
         """Sends bytes, at once or when there is room; they are not empty."""
         if self.over or self._trailers is not None:
-            return Sent.CLOSED
+            return _CLOSED
         if self._held:
-            return Sent.FULL
+            return _FULL
         sending, size = self._sending, len(data)
         self.answered = True
         if (
@@ -140,11 +144,11 @@ class Stream:
             sending.window -= size
             sending.sent += 1
             sending.write(HEAD.pack(size >> 8, size & 0xFF, DATA, 0, self.id) + data)
-            return Sent.SENT
+            return _SENT
         self._held = memoryview(data)
         sending.hold(size)
         self._stand_in_line()
-        return Sent.SENT
+        return _SENT
 
     def flush(self) -> None:
         """Sends now what would go out at the end of this round of the event loop."""

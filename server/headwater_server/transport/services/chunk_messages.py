@@ -24,7 +24,7 @@ from headwater_server.domain.limits import MAX_MESSAGE_BYTES
 from headwater_server.transport.convert import replies
 
 _VARINT, _SIZED = 0, 2
-_four_bytes, _five_bytes = Struct("5B").pack, Struct("6B").pack
+_five_bytes, _six_bytes = Struct("5B").pack, Struct("6B").pack
 _LONGEST_NAME = 64
 """Characters of a name of an event in a common chunk: providers have few names, and short ones."""
 
@@ -53,7 +53,8 @@ def _tag(name: str, kind: int) -> bytes:
 _CONTENT, _THINKING = _tag("content", _SIZED), _tag("thinking", _SIZED)
 _SEQUENCE, _BLOCK_INDEX = _tag("sequence", _VARINT), _tag("block_index", _VARINT)
 _CREATE_TIME, _EVENT_TYPE = _tag("create_time", _SIZED), _tag("event_type", _SIZED)
-_TIMES = [_CREATE_TIME + _varint(size) for size in range(32)]
+_TEXTS = [_CONTENT + number for number in _SMALL]
+_SEQUENCES = [_SEQUENCE + number for number in _SMALL]
 
 
 def message_of(chunk: Chunk | FinalChunk) -> agent_pb2.StreamChunk:
@@ -75,19 +76,34 @@ def chunk_bytes(chunk: Chunk) -> bytes:
     ):
         return message_of(chunk).SerializeToString()
     # `merging` has limited the text and the thinking, so their message is not too large.
-    text, when = delta.content.encode(), chunk.create_time
+    text, when, sequence = delta.content.encode(), chunk.create_time, chunk.sequence
     whole = int(when)
-    seconds, nanos = _seconds(whole), _nanos(int((when - whole) * 1_000_000) * 1000)
-    time = _TIMES[len(seconds) + len(nanos)]
+    number = int((when - whole) * 1_000_000) * 1000
+    # Most numbers have five bytes of seven bits, the lowest first. They are made without a call, for this is much of
+    # the work for a chunk.
+    nanos = (
+        _six_bytes(
+            0x10,
+            number & 127 | 128,
+            number >> 7 & 127 | 128,
+            number >> 14 & 127 | 128,
+            number >> 21 & 127 | 128,
+            number >> 28,
+        )
+        if number >> 28
+        else _nanos(number)
+    )
+    time = _time(whole, len(nanos))
+    counted = _SEQUENCES[sequence] if sequence < 128 else _SEQUENCE + _varint(sequence)
     if text and not (delta.block or delta.thinking or delta.event_type):
         size = len(text)
-        length = _SMALL[size] if size < 128 else _varint(size)
-        return b"".join((_CONTENT, length, text, _SEQUENCE, _varint(chunk.sequence), time, seconds, nanos))
+        begin = _TEXTS[size] if size < 128 else _CONTENT + _varint(size)
+        return b"".join((begin, text, counted, time, nanos))
     if not 0 <= delta.block < len(_SMALL) or len(delta.event_type) > _LONGEST_NAME:
         return message_of(chunk).SerializeToString()
     thinking = delta.thinking.encode()
     fields = [_CONTENT, _varint(len(text)), text] if text else []
-    fields += (_SEQUENCE, _varint(chunk.sequence), time, seconds, nanos)
+    fields += (counted, time, nanos)
     if delta.block:
         fields += (_BLOCK_INDEX, _SMALL[delta.block])
     if thinking:
@@ -97,25 +113,17 @@ def chunk_bytes(chunk: Chunk) -> bytes:
 
 
 def _nanos(number: int) -> bytes:
-    """The field with the nanoseconds of a time; mostly without a loop, for this is much of the work for a chunk."""
-    if number >> 28:
-        return _five_bytes(
-            0x10,
-            number & 127 | 128,
-            number >> 7 & 127 | 128,
-            number >> 14 & 127 | 128,
-            number >> 21 & 127 | 128,
-            number >> 28,
-        )
-    if number >> 21:
-        return _four_bytes(0x10, number & 127 | 128, number >> 7 & 127 | 128, number >> 14 & 127 | 128, number >> 21)
+    """The field with the nanoseconds of a time."""
+    if 1 << 21 <= number < 1 << 28:
+        return _five_bytes(0x10, number & 127 | 128, number >> 7 & 127 | 128, number >> 14 & 127 | 128, number >> 21)
     return b"\x10" + _varint(number) if number else b""
 
 
-@lru_cache(maxsize=8)
-def _seconds(number: int) -> bytes:
-    """The field with the seconds of a time: many chunks come in one second."""
-    return b"\x08" + _varint(number) if number else b""
+@lru_cache(maxsize=16)
+def _time(seconds: int, rest: int) -> bytes:
+    """The field of a time up to its seconds, which many chunks share; `rest` bytes of nanoseconds follow."""
+    said = b"\x08" + _varint(seconds) if seconds else b""
+    return _CREATE_TIME + _varint(len(said) + rest) + said
 
 
 @lru_cache(maxsize=64)

@@ -18,6 +18,7 @@ from headwater_server.transport.http2.stream import Sent
 from headwater_server.transport.services.chunk_messages import chunk_bytes, message_of
 from headwater_server.transport.services.heartbeats import Outlet, Write, heartbeats
 
+_FULL = Sent.FULL  # see transport.http2.stream
 HEADERS_SECONDS = 0.02
 """The headers go out so late, or with the first chunk if that comes before, in one write."""
 
@@ -100,16 +101,19 @@ class _Pushing(Push):
     __slots__ = ("_reader", "_try_send")
 
     def __init__(self, source: Reading, outlet: Outlet, reader: IdleWatch) -> None:
-        super().__init__(source, self._send)
+        super().__init__(source)
         self._reader, self._try_send = reader, outlet.try_send
         outlet.on_writable = self.writable
         reader.rest()
 
-    def _send(self, chunk: Chunk) -> bool:
-        if self._try_send(chunk_bytes(chunk)) is not Sent.FULL:
-            return True  # also when the caller has left: the front ends this task
+    def _gives(self, chunk: Chunk) -> bool:
+        try:
+            if self._try_send(chunk_bytes(chunk)) is not _FULL:
+                return True  # also when the caller has left: the front ends this task
+        except Exception as error:  # noqa: BLE001  see Push
+            return self._keep(chunk, error)
         self._reader.begin()
-        return False
+        return self._keep(chunk)
 
     def writable(self) -> None:
         """See Push."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.providers.wires.ndjson import MAX_LINE_BYTES, NDJSONDecoder
+from headwater_server.providers.wires.events.ndjson import MAX_LINE_BYTES, NDJSONDecoder
 
 
 def decode(*pieces: bytes) -> list[bytes]:

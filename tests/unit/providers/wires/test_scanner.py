@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater_server.providers.wires.scanner import JSONScanner
+from headwater_server.providers.wires.events.scanner import JSONScanner
 
 STRINGS = ('""', '"{"', r'"\""', r'"\\"', r'"\\\"]"', r'"\u007d"')
 TEXTS = st.lists(st.sampled_from([*"{}[] a:,", *STRINGS]), max_size=30).map("".join)

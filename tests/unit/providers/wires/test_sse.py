@@ -7,8 +7,8 @@ import time
 import pytest
 
 from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.providers.wires import sse
-from headwater_server.providers.wires.sse import MAX_EVENT_BYTES, ServerSentEvent, SSEDecoder
+from headwater_server.providers.wires.events import sse
+from headwater_server.providers.wires.events.sse import MAX_EVENT_BYTES, ServerSentEvent, SSEDecoder
 
 
 def decode(*pieces: bytes) -> list[ServerSentEvent]:

@@ -37,7 +37,11 @@ class ServerSentEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class SSEDecoder:
-    """Decodes one stream. An event over MAX_EVENT_BYTES is a HeadwaterError, raised after the events before it."""
+    """Decodes one stream. An event over MAX_EVENT_BYTES is a HeadwaterError, raised after the events before it.
+
+    Attributes:
+        is_lone: whether the bytes that came last were one event, and nothing waits before or behind it.
+    """
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -48,18 +52,24 @@ class SSEDecoder:
         self._after_cr = False
         self._at_start = True
         self._too_large = False
-        self._between = False
+        self._between = self.is_lone = False
         self._field = b""
         self._name = ""
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """The events that these bytes complete."""
-        if self._between and self._pieces_size + len(data) < MAX_EVENT_BYTES:
+        self.is_lone = False
+        size = len(data)
+        if self._between and self._pieces_size + size < MAX_EVENT_BYTES:
             if 0x0D in data:
                 data = data.replace(b"\r\n", b"\n")
+            elif data[:6] == b"data: " and data.find(b"\n") == size - 2 and data[-1] == 0x0A and not self._pieces:
+                self.is_lone = True
+                return [ServerSentEvent("", data[6:-2])]  # as nearly always
             if 0x0D not in data:
                 if data[-2:] == b"\n\n":
                     event = None if self._pieces else self._plain(data[:-2])
+                    self.is_lone = event is not None
                     return self._blocks(data) if event is None else [event]
                 if end := data.rfind(b"\n\n") + 1:
                     return self._blocks(data[: end + 1]) + self._lines(data[end + 1 :])

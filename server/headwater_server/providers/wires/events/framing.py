@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.providers.wires.events.ndjson import NDJSONDecoder
+from headwater_server.providers.wires.events.scanner import JSONScanner
+from headwater_server.providers.wires.events.sse import MAX_EVENT_BYTES, ServerSentEvent, SSEDecoder
 from headwater_server.providers.wires.failures.report import read_body
 from headwater_server.providers.wires.json import BYTE_ORDER_MARK
-from headwater_server.providers.wires.ndjson import NDJSONDecoder
-from headwater_server.providers.wires.scanner import JSONScanner
-from headwater_server.providers.wires.sse import MAX_EVENT_BYTES, ServerSentEvent, SSEDecoder
 
 MAX_PAGE_BYTES = 64 * 1024
 """Most bytes of an answer that is no stream, for the words of its error."""
@@ -53,6 +53,11 @@ class AnyFraming:
         if head in _BEGINS or BYTE_ORDER_MARK.startswith(head):
             return []
         return self._choose(head)
+
+    @property
+    def is_lone(self) -> bool:
+        """Whether the bytes that came last were one event, and nothing waits before or behind it."""
+        return isinstance(self._chosen, SSEDecoder) and self._chosen.is_lone
 
     def close(self) -> list[ServerSentEvent]:
         """The messages that the end of the body completes."""
