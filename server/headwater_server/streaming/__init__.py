@@ -11,6 +11,7 @@ Each of these measures saves CPU a chunk (medians; docs/adr/0007 and 0021 have t
 - one task for each stream: it is woken once for a chunk, and there is no queue and no second task (`live`);
 - uvloop as the event loop (`cli`, `processes.server_process`): 7 %;
 - the provider's bytes are parsed and decoded in the callback in which they come (`providers.http1`, docs/adr/0021);
+- an event that is written like the one before it, but for its text, is not parsed (`providers.wires.events.pattern`);
 - the message of a common chunk is put together as bytes (`transport.services.chunk_messages`);
 - only the fields that are needed are decoded, by msgspec from bytes (`providers.wires.json`);
 - deltas that waited together are one message (`merging`): as fast as it goes, that is a factor of ten;
