@@ -53,6 +53,19 @@ class Fields(tuple[tuple[bytes, bytes], ...]):
         """Their size, as HTTP/2 counts it."""
         return size_of(self)
 
+    @cached_property
+    def content_length(self) -> int | None:
+        """How much content they announce; None: they do not say. Raises StreamFaultError."""
+        found: int | None = None
+        for name, value in self:
+            if name == b"content-length":
+                if not value.isdigit() or len(value) > 19:
+                    raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "the length of the content is no number")
+                if found not in (None, int(value)):
+                    raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "the content has two lengths")
+                found = int(value)
+        return found
+
 
 _PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path"))
 _NEEDED = frozenset((b":method", b":scheme", b":path"))

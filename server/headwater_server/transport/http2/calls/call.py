@@ -221,8 +221,23 @@ class Call:
 
     async def send(self, message: bytes) -> bool:
         """Sends a message, and waits until it has gone out; False when the call has ended."""
-        while (sent := self.try_send(message)) is Sent.FULL:
+        return await self.settle(self.try_send(message), message)
+
+    def send_first(self, metadata: Metadata, message: bytes) -> Sent:
+        """Sends the first headers, unless they were sent, and a message, at once; see `send_headers` and `try_send`."""
+        stream = self.stream
+        stream.gather()
+        try:
+            self.send_headers(metadata)
+            return self.try_send(message)
+        finally:
+            stream.send_gathered()
+
+    async def settle(self, sent: Sent, message: bytes) -> bool:
+        """Waits until a message has gone out of which `try_send` has said this; False when the call has ended."""
+        while sent is Sent.FULL:
             await self._gone_out()
+            sent = self.try_send(message)
         if sent is Sent.SENT and self.stream.is_full:
             await self._gone_out()
         return sent is Sent.SENT and not self.has_left

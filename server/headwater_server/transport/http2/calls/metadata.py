@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
 
@@ -59,7 +60,6 @@ MOST_ENTRIES = 256
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
 _KEY = re.compile(r"[0-9a-z_.-]+")
-_TEXT = re.compile(r"[ -~]*")
 _PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 _OWN = frozenset(
     (b"te", b"content-type", b"content-length", b"accept-encoding", b"grpc-accept-encoding", b"grpc-timeout")
@@ -133,17 +133,24 @@ def _fields(metadata: Metadata) -> list[tuple[bytes, bytes]]:
     """The metadata as it is sent. Raises ValueError for an entry that cannot be."""
     fields = []
     for key, value in metadata:
-        if not _KEY.fullmatch(key):
-            raise ValueError(f"the key {key!r} of metadata has other characters than 0-9 a-z _ . -")
-        if key.endswith("-bin"):
+        name = _name(key)
+        if name[-4:] == b"-bin":
             raw = base64.b64encode(value if isinstance(value, bytes) else value.encode()).rstrip(b"=")
         else:
             text = value.decode("latin-1") if isinstance(value, bytes) else value
-            if not _TEXT.fullmatch(text):
+            if not (text.isascii() and text.isprintable()):
                 raise ValueError(f"the metadata {key!r} is not printable ASCII; bytes have a key that ends in -bin")
             raw = text.encode("ascii")
-        fields.append((key.encode("ascii"), raw))
+        fields.append((name, raw))
     return fields
+
+
+@lru_cache(maxsize=64)
+def _name(key: str) -> bytes:
+    """The key of metadata as it is sent, for there are few of them. Raises ValueError."""
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"the key {key!r} of metadata has other characters than 0-9 a-z _ . -")
+    return key.encode("ascii")
 
 
 def headers(metadata: Metadata, most_bytes: int | None) -> bytes:
