@@ -45,9 +45,12 @@ class RunningCalls:
     def __init__(self) -> None:
         self._calls: set[_Call] = set()
 
-    async def run(self, work: Awaitable[T], admission: Admission) -> T:
-        """The result of the work of a call. Raises HeadwaterError (CALLER_UNAUTHENTICATED) when it may not continue."""
-        task = asyncio.current_task()
+    async def run(self, work: Awaitable[T], admission: Admission, task: asyncio.Task[Any] | None = None) -> T:
+        """The result of the work of a call. Raises HeadwaterError (CALLER_UNAUTHENTICATED) when it may not continue.
+
+        `task`: the one that serves the call; None: that which runs now.
+        """
+        task = task or asyncio.current_task()
         assert task is not None  # noqa: S101  a coroutine runs in a task
         call = _Call(task, admission)
         self._calls.add(call)

@@ -44,6 +44,11 @@ class _Arrival:
         self.state = _State.QUICK
 
 
+def take(context: Context) -> bytes | None:
+    """The request of a call, if it is there; None: `Arrivals.receive` waits for it."""
+    return context.call.take() if isinstance(context, LeanContext) else None
+
+
 class Arrivals:
     """Receives the requests of the calls that have one.
 
@@ -59,12 +64,8 @@ class Arrivals:
         self._looking = False
 
     async def receive(self, context: Context) -> bytes:
-        """Returns the request of a call. Raises HeadwaterError: SERVER_OVERLOADED, INVALID_REQUEST."""
-        takes = MAX_REQUEST_BYTES
-        if isinstance(context, LeanContext):
-            if (there := context.call.take()) is not None:
-                return there
-            takes = 0
+        """Waits for the request of a call. Raises HeadwaterError: SERVER_OVERLOADED, INVALID_REQUEST."""
+        takes = 0 if isinstance(context, LeanContext) else MAX_REQUEST_BYTES
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  gRPC runs each call in a task
         arrival = self._arriving[task] = _Arrival(takes)

@@ -74,7 +74,7 @@ class Call:
     ) -> None:
         self.stream, self.head, self.peer = stream, head, peer
         self.has_left = False
-        self.on_left: Callable[[], None] | None = None
+        self.on_left: Callable[[], object] | None = None
         self.on_writable: Callable[[], None] | None = None
         self._loop = asyncio.get_running_loop()
         self._unpacker, self._share = unpacker, share
