@@ -99,12 +99,12 @@ def _limits(settings: AttemptSettings, request: ParsedRequest, *, counts_tokens:
 class _Block(AbstractAsyncContextManager[LiveStream]):
     """Opens the stream of a request and closes it; a class, because a generator costs several times as much."""
 
-    __slots__ = ("_entry", "_offer", "_opener", "_request", "_running", "_source", "_stream", "_whole")
+    __slots__ = ("_entry", "_offer", "_opener", "_request", "_source", "_stream", "_whole")
 
     def __init__(self, opener: StreamOpener, request: ParsedRequest, *, whole: bool) -> None:
         self._opener, self._request, self._whole = opener, request, whole
         self._entry: Entry | None = None
-        self._running: AbstractAsyncContextManager[LiveStream] | None = None
+        self._stream: LiveStream | None = None
 
     async def __aenter__(self) -> LiveStream:
         self._offer = self._opener.offers.hold()
@@ -115,7 +115,7 @@ class _Block(AbstractAsyncContextManager[LiveStream]):
             raise
 
     async def __aexit__(self, *_: object) -> None:
-        if self._entry is not None and self._entry.limits.counts_tokens:
+        if self._entry is not None and self._entry.limits.counts_tokens and self._stream is not None:
             self._entry.tokens = self._source.tokens(self._stream.outcome, self._stream.chunk_count)
         await self._leave()
 
@@ -137,16 +137,15 @@ class _Block(AbstractAsyncContextManager[LiveStream]):
                 raise error.renamed(partial(_as_sent, request.agent)) from error
             raise
         terms = opener.terms(request, who, whole=self._whole)
-        running = opener.streams.open_stream(answerer, source, request.continues, terms)
-        self._source, self._stream = source, await running.__aenter__()
-        self._running = running
-        return self._stream
+        self._stream = stream = await opener.streams.begin(answerer, source, request.continues, terms)
+        self._source = source
+        return stream
 
     async def _leave(self) -> None:
         """Closes the stream, counts the request, and lets the offer go, as far as it came."""
         try:
-            if self._running is not None:
-                await self._running.__aexit__(None, None, None)
+            if self._stream is not None:
+                await self._opener.streams.end(self._stream)
         finally:
             try:
                 if self._entry is not None:

@@ -39,6 +39,7 @@ from headwater_server.providers.admitted import prompt_tokens
 from headwater_server.providers.base import ProviderStream
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.source import Receiver
+from headwater_server.streaming.times.bound import Bound
 from headwater_server.streaming.times.watchdog import passed
 from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.telemetry.frames import forget_frames
@@ -159,9 +160,6 @@ class AttemptedReply:
         """Ends the reply and frees its connection."""
         self._candidates.clear()
         self._leave_probe()
-        await self._close()
-
-    async def _close(self) -> None:
         if self._stream is not None:
             await self._stream.aclose()
             self._stream = None
@@ -217,7 +215,9 @@ class AttemptedReply:
                 return await self._first_events(stream)
         except HeadwaterError as error:
             self._note(error)
-        await self._close()
+        if self._stream is not None:
+            await self._stream.aclose()
+            self._stream = None
         return None
 
     def _traced(self, tracer: Tracer) -> AbstractContextManager[None]:
@@ -295,9 +295,9 @@ class AttemptedReply:
         waits_for_text = self._limits.settings.falls_back_on_refusal and self._has_another()
         held: list[ProviderEvent] = []
         size = 0
-        limit = asyncio.Timeout(self._loop.time() + seconds)
+        limit = Bound(self._loop, seconds)
         try:
-            async with limit:
+            with limit:
                 while events := await stream.read():
                     held.extend(events)
                     if waits_for_text and isinstance(events[-1], Finish) and not any(map(_says_more, held[:-1])):
@@ -309,7 +309,7 @@ class AttemptedReply:
                             Reason.PROVIDER_UNAVAILABLE, "the provider sent 3 MiB of data before any text"
                         )
         except TimeoutError as error:
-            if not limit.expired():
+            if not limit.is_passed:
                 raise
             raise passed("first_chunk", seconds) from error
         raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "the provider's reply broke off before its end")

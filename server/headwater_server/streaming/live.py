@@ -126,7 +126,7 @@ class LiveStream:
         self._measures = Measures()
         self._loop = asyncio.get_running_loop()
         self._heard = 0.0
-        self._watchdog = Watchdog(self._last_heard, self._pass, answerer.timeouts.total_seconds)
+        self._watchdog = Watchdog(self._loop, self._last_heard, self._pass, answerer.timeouts)
         self._held: list[ProviderEvent] = []
         self._failure: Exception | None = None
         self._is_followed = False
@@ -214,7 +214,7 @@ class LiveStream:
 
     async def _open(self) -> None:
         """Waits for the first events; from then on the source hands them over."""
-        task = self._opening = asyncio.current_task()
+        task = self._opening = asyncio.current_task(self._loop)
         assert task is not None  # noqa: S101  a coroutine runs in a task
         try:
             self._held += await self._source.read()
