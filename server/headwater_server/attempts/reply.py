@@ -22,8 +22,9 @@ import asyncio
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
+import msgspec
 import structlog
 
 from headwater_server.attempts.circuits import Circuits, Key
@@ -51,8 +52,7 @@ EVENT_BYTES = 400
 log = structlog.get_logger("headwater")
 
 
-@dataclass(slots=True)
-class _Candidate:
+class _Candidate(msgspec.Struct):
     """A target, and how it did so far.
 
     Attributes:
@@ -64,8 +64,10 @@ class _Candidate:
     target: Target
     failures: int = 0
     ready: float = 0.0
-    error: HeadwaterError | None = field(default=None, repr=False)
+    error: HeadwaterError | None = None
     is_out: bool = False
+
+    __repr__ = object.__repr__  # the error may quote the prompt
 
 
 class AttemptedReply:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from msgspec.structs import replace
 
 from headwater_server.attempts.allowed import Allowed
 from headwater_server.attempts.circuits import Key
@@ -19,6 +21,7 @@ from headwater_server.domain.messages import (
     Role,
     Text,
 )
+from headwater_server.domain.secret_text import QuietStruct
 from headwater_server.providers.admitted import AdmittedStream
 from headwater_server.providers.base import ProviderStream
 from headwater_server.providers.caller_urls.check import check_urls
@@ -32,8 +35,7 @@ from headwater_server.telemetry.tracing.spans import AttemptFacts
 _UNSET = (None, None, None, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(QuietStruct, frozen=True):
     """One model of one provider, and the request to it.
 
     Attributes:
@@ -50,9 +52,11 @@ class Target:
         price: of the model; None: it has none.
     """
 
+    UNSEEN: ClassVar = ("chat", "key")
+
     route: Route
-    chat: ChatRequest = field(repr=False)
-    key: Key = field(repr=False)
+    chat: ChatRequest
+    key: Key
     account: str
     dropped: list[str]
     timeouts: Timeouts
