@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import time
 
-import structlog
-
 from headwater_server.providers.credentials.base import Credential, OutgoingCall, Signature
 from headwater_server.providers.http.client import Answer, HttpClient, parsed_url
 from headwater_server.providers.http.failures import why
 from headwater_server.providers.http.transport_errors import transport_errors
 
 _UNAUTHORIZED = 401
-
-log = structlog.get_logger("headwater.providers")
 
 
 async def send_signed(client: HttpClient, call: OutgoingCall, credential: Credential) -> tuple[Answer, str]:
@@ -41,7 +37,7 @@ async def send_signed(client: HttpClient, call: OutgoingCall, credential: Creden
 async def _send(client: HttpClient, call: OutgoingCall, signature: Signature) -> Answer:
     """Sends the call once; how that went is a line at level debug."""
     headers = {**call.headers, **signature.headers}
-    address = parsed_url(call.url)
+    address, log = parsed_url(call.url), client.log
     facts = {"host": address.host, "path": address.path}
     began = time.monotonic()
     try:

@@ -346,7 +346,8 @@ class Connection:
             self._receiving.remember(id, early=True)
             self._answer(rst_stream(id, ErrorCode.REFUSED_STREAM))
             return
-        check_request(fields)
+        if not fields.is_request:
+            check_request(fields)
         stream = self.streams[id] = Stream(id, self.sending, self._stream_ended, ends)
         self.idle_since = None
         if (announced := fields.content_length) is not None:

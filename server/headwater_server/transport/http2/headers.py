@@ -178,8 +178,6 @@ def size_of(fields: Iterable[tuple[bytes, bytes]]) -> int:
 
 def check_request(fields: Fields) -> None:
     """Raises StreamFaultError for fields that make no request."""
-    if fields.is_request:
-        return
     found = set()
     is_regular = False
     for name, value in fields:

@@ -125,8 +125,12 @@ class Sending:
 
     def headers(self, stream: int, block: bytes, *, ends: bool) -> None:
         """Sends a header block."""
-        prefix, self._prefix = self._prefix, b""
-        self.answer(header_frames(stream, prefix + block, self.max_frame, ends=ends))
+        if self._prefix:
+            block, self._prefix = self._prefix + block, b""
+        frames = header_frames(stream, block, self.max_frame, ends=ends)
+        if self.paused:
+            self.unread += len(frames)
+        self.write(frames)
 
     def answer(self, answer: bytes) -> None:
         """Sends bytes for which there is no window, and counts them while the peer does not read."""

@@ -151,7 +151,7 @@ class Call:
         if not self.has_left:
             if not self.stream.peer_ended:
                 self._allow()
-            if found:
+            if found and self._reading is not None:
                 _wake(self._reading)
 
     def ended(self) -> None:
@@ -159,7 +159,8 @@ class Call:
         if self._reader.held:
             self.finish(grpc.StatusCode.INTERNAL, "the last message has no end")
             self._leave()
-        _wake(self._reading)
+        if self._reading is not None:
+            _wake(self._reading)
 
     def was_reset(self) -> None:
         """The caller, or its connection, has gone."""
@@ -289,5 +290,6 @@ class Call:
 
 
 def _wake(future: asyncio.Future[None] | None) -> None:
+    """Ends the wait for this, if there is one."""
     if future is not None and not future.done():
         future.set_result(None)
