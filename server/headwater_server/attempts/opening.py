@@ -18,7 +18,7 @@ from headwater_server.attempts.request import ParsedRequest
 from headwater_server.attempts.target import Target, Targets
 from headwater_server.callers.accounts import Accounts, Entry
 from headwater_server.callers.caller import caller
-from headwater_server.callers.limits import CallerLimits
+from headwater_server.callers.limits import NO_LIMITS, CallerLimits
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY, AgentConfig
 from headwater_server.providers.admitted import prompt_tokens
@@ -123,10 +123,11 @@ class _Block(AbstractAsyncContextManager[LiveStream]):
         request, who = self._request, caller.get().name
         del self._request  # a reply can take minutes
         own = offer.callers.of(who)
-        counts_tokens = own.counts_tokens
+        is_counted = own is not NO_LIMITS and own.has_account
+        counts_tokens = is_counted and own.counts_tokens
         try:
             targets = opener.targets(offer, request, who, own)
-            if own.has_account:
+            if is_counted:
                 prompt = prompt_tokens(targets[0].chat) if counts_tokens else 0
                 self._entry = await opener.accounts.enter(who, own, prompt)
             answerer, limits = Answerer(""), _limits(offer.settings, request, counts_tokens=counts_tokens)

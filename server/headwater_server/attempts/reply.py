@@ -102,7 +102,7 @@ class AttemptedReply:
         self._tried: list[Attempt] = []
         self._deadline = limits.deadline if limits.deadline is not None else math.inf
         self._made = 0
-        self._asked = self._best(self._candidates)
+        self._asked = self._candidates[0] if len(targets) == 1 else self._best(self._candidates)
         self._began = 0.0
         self._spent = 0  # tokens of the attempts before the one that answers
         self._is_asking = False
@@ -161,7 +161,8 @@ class AttemptedReply:
     async def aclose(self) -> None:
         """Ends the reply and frees its connection."""
         self._candidates.clear()
-        self._leave_probe()
+        if self._probe is not None:
+            self._leave_probe()
         if self._stream is not None:
             await self._stream.aclose()
             self._stream = None
@@ -173,7 +174,7 @@ class AttemptedReply:
 
     def _best(self, candidates: Sequence[_Candidate]) -> _Candidate:
         """The one that may be asked first; of several, the one that stands first."""
-        return candidates[0] if len(candidates) == 1 else min(candidates, key=lambda candidate: candidate.ready)
+        return min(candidates, key=lambda candidate: candidate.ready)
 
     def _name(self) -> None:
         """Says who is asked next."""

@@ -374,12 +374,12 @@ class LiveStream:
             self._end = cut_after(self.chunk_count, failure) if self.chunk_count else failure
 
     def _final(self, finish: Finish) -> FinalChunk:
-        stats = self._measures.stats(self.chunk_count, finish.usage)
-        calls = self._tool_calls.complete()
+        calls = self._tool_calls.complete() if self._tool_calls.size else []
         if finish.reason is FinishReason.TOOL_CALLS and calls and self._message.overflowed:
             raise HeadwaterError(Reason.REPLY_TOO_LARGE, "the reply before its tool calls is over 3 MiB")
         message = self._message.complete(calls)
-        cost, request_id = self.answerer.cost(finish.usage), self._source.request_id
+        cost = self.answerer.cost(finish.usage) if self.answerer.price is not None else None
+        stats, request_id = self._measures.stats(self.chunk_count, finish.usage), self._source.request_id
         return FinalChunk(self._sequence + 1, time.time(), finish, stats, calls, request_id, message, cost)
 
     def _last_heard(self) -> float:

@@ -1,4 +1,4 @@
-"""A bound in time for the work of a task: what `asyncio.timeout` is, at half its cost, which counts once a stream."""
+"""A bound in time for the work of a task, as `asyncio.timeout` sets it, at half its cost: each stream has one."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self._offers = offers
         self._streams = streams
         self._replays = replays
-        self._version = version
+        self._version = "headwater-version", version
         self._aside = Aside()
 
     async def _parsed(self, parse: Callable[..., ParsedRequest], request: Question, context: Context) -> ParsedRequest:
@@ -98,16 +98,13 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         remaining = context.time_remaining()
         return parsed if remaining is None else parsed.until(asyncio.get_running_loop().time() + remaining)
 
-    def _headers(self, stream: LiveStream) -> tuple[tuple[str, str], ...]:
-        return ("headwater-stream-id", stream.id), ("headwater-version", self._version)
-
     async def _write(
         self, stream: LiveStream, source: Reading, context: Context, heartbeat_seconds: float | None
     ) -> None:
-        headers, idle_seconds = self._headers(stream), self._idle_reader_seconds
         add_facts(stream_id=stream.id)
+        headers = ("headwater-stream-id", stream.id), self._version
         try:
-            await write_stream(stream, source, context, headers, heartbeat_seconds, idle_seconds)
+            await write_stream(stream, source, context, headers, heartbeat_seconds, self._idle_reader_seconds)
         finally:
             _log_stream(stream)
 
@@ -156,7 +153,8 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
 
     async def _whole(self, stream: LiveStream, context: Context) -> agent_service_pb2.RunResponse:
         reply = ReplyAccumulator()
-        begun = asyncio.create_task(context.send_initial_metadata(self._headers(stream)))
+        headers = ("headwater-stream-id", stream.id), self._version
+        begun = asyncio.create_task(context.send_initial_metadata(headers))
         try:
             chunk = await stream.next()
         finally:
