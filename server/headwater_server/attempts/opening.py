@@ -18,7 +18,7 @@ from headwater_server.attempts.request import ParsedRequest
 from headwater_server.attempts.target import Target, Targets
 from headwater_server.callers.accounts import Accounts, Entry
 from headwater_server.callers.caller import caller
-from headwater_server.callers.limits import NO_LIMITS, CallerLimits
+from headwater_server.callers.limits import CallerLimits
 from headwater_server.domain.errors import HeadwaterError
 from headwater_server.domain.messages import PROVIDER_HEADER, PROVIDER_KEY, AgentConfig
 from headwater_server.providers.admitted import prompt_tokens
@@ -123,7 +123,7 @@ class _Block(AbstractAsyncContextManager[LiveStream]):
         request, who = self._request, caller.get().name
         del self._request  # a reply can take minutes
         own = offer.callers.of(who)
-        is_counted = own is not NO_LIMITS and own.has_account
+        is_counted = own.has_account
         counts_tokens = is_counted and own.counts_tokens
         try:
             targets = opener.targets(offer, request, who, own)

@@ -93,7 +93,10 @@ class AttemptedReply:
     ) -> None:
         self._tracer = tracer
         self._loop = asyncio.get_running_loop()
-        self._candidates = [_Candidate(target, ready=circuits.ready(target.key)) for target in targets]
+        self._candidates = list(map(_Candidate, targets))
+        if circuits.known:
+            for candidate in self._candidates:
+                candidate.ready = circuits.ready(candidate.target.key)
         self._answerer = answerer
         self._limits = limits
         self._circuits = circuits
@@ -140,7 +143,8 @@ class AttemptedReply:
             await asyncio.sleep(self._wait_seconds())
             events = await self._attempt()
         assert self._stream is not None  # noqa: S101  its events have come
-        self._circuits.succeeded(self._asked.target.key)
+        if self._circuits.known:
+            self._circuits.succeeded(self._asked.target.key)
         self._probe = None
         self.read = self._stream.read  # type: ignore[method-assign]  # nothing is left to do here
         self._prompt = prompt_tokens(self._asked.target.chat) if self._limits.counts_tokens else 0
@@ -203,7 +207,7 @@ class AttemptedReply:
         """Begins the next attempt. Raises HeadwaterError (INVALID_REQUEST) when its target cannot express it."""
         self._began, target = self._loop.time(), self._asked.target
         self._stream, key = target.ask(), target.key
-        self._probe = key if self._circuits.ask(key) else None
+        self._probe = key if self._circuits.known and self._circuits.ask(key) else None
         return self._stream
 
     async def _attempt(self) -> Sequence[ProviderEvent] | None:

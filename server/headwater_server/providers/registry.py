@@ -155,7 +155,7 @@ class ProviderRegistry:
         name = model or ("" if provider else self._default_model)
         alias = None if provider else self.aliases.get(name)
         if alias is None:
-            return [self.resolve(model, provider)], ()
+            return [self._found.get((model, provider)) or self.resolve(model, provider)], ()
         return [self._of_model(target) for target in alias.targets], alias.weights
 
     def resolve(self, model: str, provider: str) -> Route:

@@ -155,7 +155,7 @@ class LiveStream:
     @property
     def pace(self) -> Pace | None:
         """The gaps between its deltas; None before the second."""
-        return self._measures.pace(self.chunk_count)
+        return self._measures.pace(self._sequence - self._after)
 
     @property
     def outcome(self) -> FinalChunk | HeadwaterError | None:

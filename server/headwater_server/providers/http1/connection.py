@@ -242,7 +242,8 @@ class Connection(asyncio.BufferedProtocol):
             self.transport.abort()
         exchange.end(error)
         exchange.free()
-        self.wake_sender()
+        if self._room is not None:
+            self.wake_sender()
 
 
 class _Exchange:

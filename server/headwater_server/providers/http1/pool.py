@@ -92,7 +92,7 @@ class Pool:
         idle = self._idle.get(site)
         while idle:
             connection = idle.pop()
-            if connection.is_open:
+            if not connection.transport.is_closing():
                 return connection
         return None
 

@@ -70,7 +70,8 @@ class IdleWatch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.rest()
+        if self._timer is not None:
+            self.rest()
         task, self._task = self._task, None
         if self._ended and kind is asyncio.CancelledError and task is not None and not task.uncancel():
             found, self._error = self._error or self._idle(), None

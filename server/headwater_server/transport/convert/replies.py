@@ -247,7 +247,7 @@ def _counts(usage: Usage | None) -> dict[str, int | None] | None:
     if usage is None:
         return None
     counts: dict[str, int | None] = msgspec.structs.asdict(usage)
-    known = [count for count in counts.values() if count]
+    known = tuple(filter(None, counts.values()))
     if known and (max(known) > MAX_INT32 or min(known) < -MAX_INT32):
         for name, count in counts.items():
             if count is not None:

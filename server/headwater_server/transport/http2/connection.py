@@ -336,7 +336,8 @@ class Connection:
             stream.user.ended()
 
     def _open_stream(self, id: int, fields: Fields, ends: bool) -> None:
-        self.sending.check_unread()
+        if self.sending.unread:
+            self.sending.check_unread()
         self._last = id
         if id > self._last_taken:
             self._receiving.remember(id, early=True)

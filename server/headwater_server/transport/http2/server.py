@@ -196,7 +196,8 @@ class Server(aio.Server):
         if not call.stream.over:  # the server stops, or has a fault: clients repeat a call that ends so
             call.finish(grpc.StatusCode.UNAVAILABLE, "the server has ended the call")
         call.release()
-        context.run_callbacks()
+        for callback in context.callbacks:
+            callback(context)
 
     # --- the end
 

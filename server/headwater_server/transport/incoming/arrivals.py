@@ -44,11 +44,6 @@ class _Arrival:
         self.state = _State.QUICK
 
 
-def take(context: Context) -> bytes | None:
-    """The request of a call, if it is there; None: `Arrivals.receive` waits for it."""
-    return context.call.take() if isinstance(context, LeanContext) else None
-
-
 class Arrivals:
     """Receives the requests of the calls that have one.
 

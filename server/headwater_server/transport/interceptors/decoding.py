@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 
 from headwater_server.transport.handlers import Context, Handler, behaviour_of, remake
-from headwater_server.transport.incoming.arrivals import Arrivals, take
+from headwater_server.transport.http2.calls.context import Context as LeanContext
+from headwater_server.transport.incoming.arrivals import Arrivals
 from headwater_server.transport.incoming.budget import RequestBudget
 from headwater_server.transport.incoming.reader import RequestReader
 from headwater_server.transport.incoming.turns import Turns
@@ -53,7 +54,8 @@ class Decoding(grpc.aio.ServerInterceptor):
 
         async def one(_: Any, context: Context) -> Any:
             turns.check()
-            if (raw := take(context)) is None:
+            raw = context.call.take() if isinstance(context, LeanContext) else None
+            if raw is None:
                 raw = await receive(context)
             message, size = reader.weigh(raw)
             del raw

@@ -72,8 +72,9 @@ async def _push(
             del chunk, message  # a provider may say nothing for minutes
             chunk = await _Pushing(source, call, reader).run()
             message = message_of(chunk).SerializeToString()
+        else:
+            call.send_headers(headers)
         log_end(chunk)
-        call.send_headers(headers)
         if (sent := call.try_send(message)) is not Sent.SENT or call.stream.is_full:
             await _until_sent(call, sent, message, reader)
 

@@ -109,7 +109,7 @@ class Call:
     def _pop(self) -> bytes:
         message = self._messages.pop(0)
         self._unread -= len(message) + PREFIX_BYTES
-        self._count()
+        self._share.change(self, self._unread + self._reader.held)
         if not self.stream.peer_ended:
             self._allow()
         return message
@@ -146,7 +146,7 @@ class Call:
         if found:
             self._messages.extend(found)
             self._unread += sum(map(len, found)) + PREFIX_BYTES * len(found)
-        self._count()
+        self._share.change(self, self._unread + self._reader.held)
         self._share.relieve()
         if not self.has_left:
             if not self.stream.peer_ended:
@@ -175,9 +175,6 @@ class Call:
         self.finish(error.code, error.message)
         self._leave()
 
-    def _count(self) -> None:
-        self._share.change(self, self._unread + self._reader.held)
-
     def _allow(self) -> None:
         """Lets the caller send as much as is to be held, and a message that has begun to its end."""
         if self._messages:
@@ -193,7 +190,8 @@ class Call:
 
     def _forget_messages(self) -> None:
         self._messages.clear()
-        self._share.change(self, 0)
+        if self.held:
+            self._share.change(self, 0)
         self._unread = 0
         self._reader = _NO_READER
 
