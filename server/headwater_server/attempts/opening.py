@@ -12,7 +12,7 @@ from random import random
 from headwater_server.attempts.allowed import Allowed
 from headwater_server.attempts.circuits import Circuits
 from headwater_server.attempts.offers import Offer, Offers
-from headwater_server.attempts.policy import AttemptLimits, AttemptSettings
+from headwater_server.attempts.policy import AttemptLimits
 from headwater_server.attempts.reply import AttemptedReply
 from headwater_server.attempts.request import ParsedRequest
 from headwater_server.attempts.target import Target, Targets
@@ -90,12 +90,6 @@ def allowed_of(offer: Offer) -> Allowed:
     return Allowed(who, offer.callers.of(who), offer.providers)
 
 
-def _limits(settings: AttemptSettings, request: ParsedRequest, *, counts_tokens: bool) -> AttemptLimits:
-    if request.agent.max_attempts is not None:
-        settings = replace(settings, max_attempts=request.agent.max_attempts)
-    return AttemptLimits(settings, request.deadline, request.asks_once, counts_tokens)
-
-
 class _Block(AbstractAsyncContextManager[LiveStream]):
     """Opens the stream of a request and closes it; a class, because a generator costs several times as much."""
 
@@ -130,7 +124,11 @@ class _Block(AbstractAsyncContextManager[LiveStream]):
             if is_counted:
                 prompt = prompt_tokens(targets[0].chat) if counts_tokens else 0
                 self._entry = await opener.accounts.enter(who, own, prompt)
-            answerer, limits = Answerer(""), _limits(offer.settings, request, counts_tokens=counts_tokens)
+            settings = offer.settings
+            if request.agent.max_attempts is not None:
+                settings = replace(settings, max_attempts=request.agent.max_attempts)
+            limits = AttemptLimits(settings, request.deadline, request.asks_once, counts_tokens)
+            answerer = Answerer("")
             source = AttemptedReply(targets, answerer, limits, opener.circuits, opener.chance, opener.tracer)
             source.begin()
         except HeadwaterError as error:

@@ -42,9 +42,11 @@ class IdleWatch:
     __slots__ = ("_detaches", "_ended", "_error", "_loop", "_seconds", "_task", "_timer", "busy_since")
 
     def __init__(self, seconds: float, *, detaches: bool, task: asyncio.Task[None] | None = None) -> None:
-        self._loop = asyncio.get_running_loop()
+        task = task or asyncio.current_task()
+        assert task is not None  # noqa: S101  a coroutine runs in a task
+        self._loop = task.get_loop()
         self.busy_since: float | None = None
-        self._task: asyncio.Task[Any] | None = asyncio.current_task() if task is None else task
+        self._task: asyncio.Task[Any] | None = task
         self._seconds = seconds
         self._detaches = detaches
         self._ended = False

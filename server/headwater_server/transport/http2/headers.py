@@ -72,7 +72,10 @@ _NEEDED = frozenset((b":method", b":scheme", b":path"))
 _NAME = re.compile(rb"[!-9;-@\[-~]+")  # no upper case, no colon, no space
 _OF_CONNECTIONS = frozenset((b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
 
-_SHORT = [bytes((size,)) for size in range(127)]
+SHORT = 127
+"""The length of a shorter text has one byte."""
+SIZES = [bytes((size,)) for size in range(SHORT)]
+"""These lengths."""
 
 logging.getLogger("hpack").setLevel(logging.WARNING)  # at level debug it writes all that callers send
 
@@ -154,14 +157,14 @@ def _integer(block: bytes, at: int, bits: int) -> tuple[int, int]:
 def literal(name: bytes, value: bytes) -> bytes:
     """A field that stands in its block as it is."""
     size, length = len(name), len(value)
-    if size < 127 and length < 127:
-        return b"\x00%b%b%b%b" % (_SHORT[size], name, _SHORT[length], value)
+    if size < SHORT and length < SHORT:
+        return b"\x00%b%b%b%b" % (SIZES[size], name, SIZES[length], value)
     return b"\x00" + _length(size) + name + _length(length) + value
 
 
 def _length(size: int) -> bytes:
-    if size < 127:
-        return _SHORT[size]
+    if size < SHORT:
+        return SIZES[size]
     size -= 127
     coded = bytearray((127,))
     while size > 127:

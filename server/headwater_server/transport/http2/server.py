@@ -65,6 +65,7 @@ class Server(aio.Server):
         self._unpacker = Unpacker(limits.max_message_bytes)
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._stopping: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop
         self._latest: asyncio.Timeout | None = None
         self._alone = asyncio.Event()
         self._terminated = asyncio.Event()
@@ -101,7 +102,7 @@ class Server(aio.Server):
 
     async def start(self) -> None:
         """Takes calls."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         while self._bound:
             bound, tls = self._bound.pop()
             if tls is not None:
@@ -169,10 +170,10 @@ class Server(aio.Server):
             stream.finish(trailers(error.code, error.message, (), most, alone=True))
             return
         most, share = self._limits.max_message_bytes, self._links[link]
-        call = stream.user = Call(stream, head, link.peer, most, self._unpacker, share)
+        call = stream.user = Call(stream, head, link.peer, most, self._unpacker, share, self._loop)
         context = Context(call)
         self._pending.add(context)
-        task = context.task = asyncio.get_running_loop().create_task(self._methods.answer(context))
+        task = context.task = self._loop.create_task(self._methods.answer(context))
         call.on_left = task.cancel
         self._calls[task] = failed = partial(self._failed, context)
         task.add_done_callback(failed)

@@ -54,7 +54,7 @@ async def _push(
     """Writes the stream to a call that takes messages at once, as it nearly always does: no write waits then."""
     call = context.call
     # Not at once: the write wakes the caller, who competes for a core with the question to the provider.
-    waiting = asyncio.get_running_loop().call_later(HEADERS_SECONDS, call.send_headers, headers)
+    waiting = call.loop.call_later(HEADERS_SECONDS, call.send_headers, headers)
     try:
         chunk = await source.next()
         message = _first_bytes(chunk, stream)

@@ -38,6 +38,7 @@ class Call:
         most_bytes: of a message; 0: no limit.
         unpacker: decompresses messages.
         share: counts what has come and was not taken, for all calls of the connection.
+        loop: the one that runs.
 
     Attributes:
         held: the bytes that have come and that the handler has not taken.
@@ -50,7 +51,6 @@ class Call:
     __slots__ = (
         "_has_headers",
         "_is_read",
-        "_loop",
         "_messages",
         "_reader",
         "_reading",
@@ -63,6 +63,7 @@ class Call:
         "has_left",
         "head",
         "held",
+        "loop",
         "on_left",
         "on_writable",
         "peer",
@@ -70,13 +71,20 @@ class Call:
     )
 
     def __init__(
-        self, stream: Stream, head: Head, peer: Peer, most_bytes: int, unpacker: Unpacker, share: Share
+        self,
+        stream: Stream,
+        head: Head,
+        peer: Peer,
+        most_bytes: int,
+        unpacker: Unpacker,
+        share: Share,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.stream, self.head, self.peer = stream, head, peer
         self.has_left = False
         self.on_left: Callable[[], object] | None = None
         self.on_writable: Callable[[], None] | None = None
-        self._loop = asyncio.get_running_loop()
+        self.loop = loop
         self._unpacker, self._share = unpacker, share
         self.held = 0
         self._reader = MessageReader(most_bytes, head.encoding)
@@ -88,8 +96,8 @@ class Call:
         self.deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         if head.timeout is not None:
-            self.deadline = self._loop.time() + head.timeout
-            self._timer = self._loop.call_at(self.deadline, self._late)
+            self.deadline = self.loop.time() + head.timeout
+            self._timer = self.loop.call_at(self.deadline, self._late)
 
     # --- from the caller
 
@@ -119,7 +127,7 @@ class Call:
         while not self._messages:
             if self.stream.peer_ended or self.stream.over or self.has_left:
                 return None
-            self._reading = self._loop.create_future()
+            self._reading = self.loop.create_future()
             try:
                 await self._reading
             finally:
@@ -242,7 +250,7 @@ class Call:
         return sent is Sent.SENT and not self.has_left
 
     async def _gone_out(self) -> None:
-        self._writing = self._loop.create_future()
+        self._writing = self.loop.create_future()
         try:
             await self._writing
         finally:
