@@ -44,16 +44,17 @@ class Circuits:
 
     Attributes:
         seconds: how long a model cools down at first.
+        known: those that are not closed, by their models.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._circuits: dict[Key, _Circuit] = {}
+        self.known: dict[Key, _Circuit] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def ready(self, key: Key) -> float:
         """From when on it may be asked, as the loop's time; 0 for at once."""
-        circuit = self._circuits.get(key)
+        circuit = self.known.get(key)
         if circuit is None:
             return 0.0
         now = asyncio.get_running_loop().time()
@@ -63,7 +64,7 @@ class Circuits:
 
     def ask(self, key: Key) -> bool:
         """It is asked now: whether this is the probe of a half-open circuit."""
-        circuit = self._circuits.get(key)
+        circuit = self.known.get(key)
         if circuit is None or circuit.probing or circuit.until > asyncio.get_running_loop().time():
             return False
         circuit.probing = True
@@ -73,20 +74,20 @@ class Circuits:
         """It has failed; the provider says to wait so many seconds, or nothing."""
         self._loop = asyncio.get_running_loop()
         now = self._loop.time()
-        circuit = self._circuits.pop(key, None)
+        circuit = self.known.pop(key, None)
         if circuit is None:
             circuit = _Circuit(now, self.seconds)
         elif circuit.until <= now:
             circuit.seconds = min(circuit.seconds * 2, LONGEST_SECONDS)
         circuit.probing = False
         circuit.until = max(circuit.until, now + max(circuit.seconds, min(said or 0.0, LONGEST_SAID_SECONDS)))
-        self._circuits[key] = circuit
-        if len(self._circuits) > MAX_CIRCUITS:
-            del self._circuits[next(iter(self._circuits))]
+        self.known[key] = circuit
+        if len(self.known) > MAX_CIRCUITS:
+            del self.known[next(iter(self.known))]
 
     def succeeded(self, key: Key) -> None:
         """It has answered."""
-        self._circuits.pop(key, None)
+        self.known.pop(key, None)
 
     def states(self) -> list[tuple[str, str, str]]:
         """Of each circuit that is not closed the provider, the model, and its state; also for other threads."""
@@ -95,10 +96,10 @@ class Circuits:
         now = self._loop.time()
         return [
             (provider, model, OPEN if circuit.until > now else HALF_OPEN)
-            for (provider, _, model), circuit in list(self._circuits.items())
+            for (provider, _, model), circuit in list(self.known.items())
         ]
 
     def left(self, key: Key) -> None:
         """Its probe ended without an outcome."""
-        if (circuit := self._circuits.get(key)) is not None:
+        if (circuit := self.known.get(key)) is not None:
             circuit.probing = False

@@ -80,7 +80,8 @@ class Offers:
     def let_go(self, offer: Offer) -> None:
         """A holder of the offer has left."""
         self._users[offer] -= 1
-        self._give_up_unused(offer)
+        if offer is not self.current:
+            self._give_up_unused(offer)
 
     def replace(self, offer: Offer) -> None:
         """Makes the offer the current one. The one before is given up when its last holder has left."""

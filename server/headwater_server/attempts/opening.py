@@ -12,7 +12,7 @@ from random import random
 from headwater_server.attempts.allowed import Allowed
 from headwater_server.attempts.circuits import Circuits
 from headwater_server.attempts.offers import Offer, Offers
-from headwater_server.attempts.policy import AttemptLimits, AttemptSettings
+from headwater_server.attempts.policy import AttemptLimits
 from headwater_server.attempts.reply import AttemptedReply
 from headwater_server.attempts.request import ParsedRequest
 from headwater_server.attempts.target import Target, Targets
@@ -90,21 +90,15 @@ def allowed_of(offer: Offer) -> Allowed:
     return Allowed(who, offer.callers.of(who), offer.providers)
 
 
-def _limits(settings: AttemptSettings, request: ParsedRequest, *, counts_tokens: bool) -> AttemptLimits:
-    if request.agent.max_attempts is not None:
-        settings = replace(settings, max_attempts=request.agent.max_attempts)
-    return AttemptLimits(settings, request.deadline, request.asks_once, counts_tokens)
-
-
 class _Block(AbstractAsyncContextManager[LiveStream]):
     """Opens the stream of a request and closes it; a class, because a generator costs several times as much."""
 
-    __slots__ = ("_entry", "_offer", "_opener", "_request", "_running", "_source", "_stream", "_whole")
+    __slots__ = ("_entry", "_offer", "_opener", "_request", "_source", "_stream", "_whole")
 
     def __init__(self, opener: StreamOpener, request: ParsedRequest, *, whole: bool) -> None:
         self._opener, self._request, self._whole = opener, request, whole
         self._entry: Entry | None = None
-        self._running: AbstractAsyncContextManager[LiveStream] | None = None
+        self._stream: LiveStream | None = None
 
     async def __aenter__(self) -> LiveStream:
         self._offer = self._opener.offers.hold()
@@ -115,7 +109,7 @@ class _Block(AbstractAsyncContextManager[LiveStream]):
             raise
 
     async def __aexit__(self, *_: object) -> None:
-        if self._entry is not None and self._entry.limits.counts_tokens:
+        if self._entry is not None and self._entry.limits.counts_tokens and self._stream is not None:
             self._entry.tokens = self._source.tokens(self._stream.outcome, self._stream.chunk_count)
         await self._leave()
 
@@ -123,13 +117,18 @@ class _Block(AbstractAsyncContextManager[LiveStream]):
         request, who = self._request, caller.get().name
         del self._request  # a reply can take minutes
         own = offer.callers.of(who)
-        counts_tokens = own.counts_tokens
+        is_counted = own.has_account
+        counts_tokens = is_counted and own.counts_tokens
         try:
             targets = opener.targets(offer, request, who, own)
-            if own.has_account:
+            if is_counted:
                 prompt = prompt_tokens(targets[0].chat) if counts_tokens else 0
                 self._entry = await opener.accounts.enter(who, own, prompt)
-            answerer, limits = Answerer(""), _limits(offer.settings, request, counts_tokens=counts_tokens)
+            settings = offer.settings
+            if request.agent.max_attempts is not None:
+                settings = replace(settings, max_attempts=request.agent.max_attempts)
+            limits = AttemptLimits(settings, request.deadline, request.asks_once, counts_tokens)
+            answerer = Answerer("")
             source = AttemptedReply(targets, answerer, limits, opener.circuits, opener.chance, opener.tracer)
             source.begin()
         except HeadwaterError as error:
@@ -137,16 +136,15 @@ class _Block(AbstractAsyncContextManager[LiveStream]):
                 raise error.renamed(partial(_as_sent, request.agent)) from error
             raise
         terms = opener.terms(request, who, whole=self._whole)
-        running = opener.streams.open_stream(answerer, source, request.continues, terms)
-        self._source, self._stream = source, await running.__aenter__()
-        self._running = running
-        return self._stream
+        self._stream = stream = await opener.streams.begin(answerer, source, request.continues, terms)
+        self._source = source
+        return stream
 
     async def _leave(self) -> None:
         """Closes the stream, counts the request, and lets the offer go, as far as it came."""
         try:
-            if self._running is not None:
-                await self._running.__aexit__(None, None, None)
+            if self._stream is not None:
+                await self._opener.streams.end(self._stream)
         finally:
             try:
                 if self._entry is not None:

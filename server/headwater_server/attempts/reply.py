@@ -22,8 +22,9 @@ import asyncio
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
+import msgspec
 import structlog
 
 from headwater_server.attempts.circuits import Circuits, Key
@@ -39,6 +40,7 @@ from headwater_server.providers.admitted import prompt_tokens
 from headwater_server.providers.base import ProviderStream
 from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.source import Receiver
+from headwater_server.streaming.times.bound import Bound
 from headwater_server.streaming.times.watchdog import passed
 from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.telemetry.frames import forget_frames
@@ -50,8 +52,7 @@ EVENT_BYTES = 400
 log = structlog.get_logger("headwater")
 
 
-@dataclass(slots=True)
-class _Candidate:
+class _Candidate(msgspec.Struct):
     """A target, and how it did so far.
 
     Attributes:
@@ -63,8 +64,10 @@ class _Candidate:
     target: Target
     failures: int = 0
     ready: float = 0.0
-    error: HeadwaterError | None = field(default=None, repr=False)
+    error: HeadwaterError | None = None
     is_out: bool = False
+
+    __repr__ = object.__repr__  # the error may quote the prompt
 
 
 class AttemptedReply:
@@ -90,7 +93,10 @@ class AttemptedReply:
     ) -> None:
         self._tracer = tracer
         self._loop = asyncio.get_running_loop()
-        self._candidates = [_Candidate(target, ready=circuits.ready(target.key)) for target in targets]
+        self._candidates = list(map(_Candidate, targets))
+        if circuits.known:
+            for candidate in self._candidates:
+                candidate.ready = circuits.ready(candidate.target.key)
         self._answerer = answerer
         self._limits = limits
         self._circuits = circuits
@@ -99,7 +105,7 @@ class AttemptedReply:
         self._tried: list[Attempt] = []
         self._deadline = limits.deadline if limits.deadline is not None else math.inf
         self._made = 0
-        self._asked = self._best(self._candidates)
+        self._asked = self._candidates[0] if len(targets) == 1 else self._best(self._candidates)
         self._began = 0.0
         self._spent = 0  # tokens of the attempts before the one that answers
         self._is_asking = False
@@ -137,7 +143,8 @@ class AttemptedReply:
             await asyncio.sleep(self._wait_seconds())
             events = await self._attempt()
         assert self._stream is not None  # noqa: S101  its events have come
-        self._circuits.succeeded(self._asked.target.key)
+        if self._circuits.known:
+            self._circuits.succeeded(self._asked.target.key)
         self._probe = None
         self.read = self._stream.read  # type: ignore[method-assign]  # nothing is left to do here
         self._prompt = prompt_tokens(self._asked.target.chat) if self._limits.counts_tokens else 0
@@ -158,10 +165,8 @@ class AttemptedReply:
     async def aclose(self) -> None:
         """Ends the reply and frees its connection."""
         self._candidates.clear()
-        self._leave_probe()
-        await self._close()
-
-    async def _close(self) -> None:
+        if self._probe is not None:
+            self._leave_probe()
         if self._stream is not None:
             await self._stream.aclose()
             self._stream = None
@@ -173,7 +178,7 @@ class AttemptedReply:
 
     def _best(self, candidates: Sequence[_Candidate]) -> _Candidate:
         """The one that may be asked first; of several, the one that stands first."""
-        return candidates[0] if len(candidates) == 1 else min(candidates, key=lambda candidate: candidate.ready)
+        return min(candidates, key=lambda candidate: candidate.ready)
 
     def _name(self) -> None:
         """Says who is asked next."""
@@ -202,7 +207,7 @@ class AttemptedReply:
         """Begins the next attempt. Raises HeadwaterError (INVALID_REQUEST) when its target cannot express it."""
         self._began, target = self._loop.time(), self._asked.target
         self._stream, key = target.ask(), target.key
-        self._probe = key if self._circuits.ask(key) else None
+        self._probe = key if self._circuits.known and self._circuits.ask(key) else None
         return self._stream
 
     async def _attempt(self) -> Sequence[ProviderEvent] | None:
@@ -217,7 +222,9 @@ class AttemptedReply:
                 return await self._first_events(stream)
         except HeadwaterError as error:
             self._note(error)
-        await self._close()
+        if self._stream is not None:
+            await self._stream.aclose()
+            self._stream = None
         return None
 
     def _traced(self, tracer: Tracer) -> AbstractContextManager[None]:
@@ -295,9 +302,9 @@ class AttemptedReply:
         waits_for_text = self._limits.settings.falls_back_on_refusal and self._has_another()
         held: list[ProviderEvent] = []
         size = 0
-        limit = asyncio.Timeout(self._loop.time() + seconds)
+        limit = Bound(self._loop, seconds)
         try:
-            async with limit:
+            with limit:
                 while events := await stream.read():
                     held.extend(events)
                     if waits_for_text and isinstance(events[-1], Finish) and not any(map(_says_more, held[:-1])):
@@ -309,7 +316,7 @@ class AttemptedReply:
                             Reason.PROVIDER_UNAVAILABLE, "the provider sent 3 MiB of data before any text"
                         )
         except TimeoutError as error:
-            if not limit.expired():
+            if not limit.is_passed:
                 raise
             raise passed("first_chunk", seconds) from error
         raise HeadwaterError(Reason.PROVIDER_UNAVAILABLE, "the provider's reply broke off before its end")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from msgspec.structs import replace
 
 from headwater_server.domain.messages import AgentConfig, Message
+from headwater_server.domain.secret_text import QuietStruct
 from headwater_server.streaming.terms import Continuation
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedRequest:
+class ParsedRequest(QuietStruct, frozen=True):
     """A validated request before its provider is known.
 
     Attributes:
@@ -26,13 +28,15 @@ class ParsedRequest:
         asks_once: no model is asked twice, for the caller tries again by itself.
     """
 
+    UNSEEN: ClassVar = ("provider_key", "provider_headers")
+
     agent: AgentConfig
     messages: tuple[Message, ...]
-    provider_key: str = field(default="", repr=False)
-    provider_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    provider_key: str = ""
+    provider_headers: Mapping[str, str] = {}
     continues: Continuation | None = None
     resumable: bool = False
-    size: int = field(default=0, compare=False)
+    size: int = 0
     heartbeat_seconds: float | None = None
     deadline: float | None = None
     asks_once: bool = False

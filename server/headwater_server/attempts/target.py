@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from msgspec.structs import replace
 
 from headwater_server.attempts.allowed import Allowed
 from headwater_server.attempts.circuits import Key
@@ -19,6 +21,7 @@ from headwater_server.domain.messages import (
     Role,
     Text,
 )
+from headwater_server.domain.secret_text import QuietStruct
 from headwater_server.providers.admitted import AdmittedStream
 from headwater_server.providers.base import ProviderStream
 from headwater_server.providers.caller_urls.check import check_urls
@@ -32,8 +35,7 @@ from headwater_server.telemetry.tracing.spans import AttemptFacts
 _UNSET = (None, None, None, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(QuietStruct, frozen=True):
     """One model of one provider, and the request to it.
 
     Attributes:
@@ -50,9 +52,11 @@ class Target:
         price: of the model; None: it has none.
     """
 
+    UNSEEN: ClassVar = ("chat", "key")
+
     route: Route
-    chat: ChatRequest = field(repr=False)
-    key: Key = field(repr=False)
+    chat: ChatRequest
+    key: Key
     account: str
     dropped: list[str]
     timeouts: Timeouts
@@ -103,7 +107,10 @@ class Targets:
     def of(self, request: ParsedRequest) -> list[Target]:
         """The targets of a request, in the order in which they are asked. Raises HeadwaterError."""
         agent = request.agent
-        routes, weights = self._routes(agent.model, agent.provider)
+        if self._allowed is None:
+            routes, weights = self._providers.routes(agent.model, agent.provider)
+        else:
+            routes, weights = self._routes(agent.model, agent.provider)
         if len(routes) == 1 and not agent.fallback_models:
             return [self._target(request, routes[0], routes[0].provider.name, agent.drop_unsupported)]
         owner = _owner(request, routes)
@@ -140,7 +147,10 @@ class Targets:
             _check_headers(request, provider.name, terms)
         if self._allowed is not None:
             self._allowed.check_options(provider.name, agent.provider_options.get(provider.name, {}))
-        chat, dropped = fit_params(provider, _chat(request, route), drops)
+        chat = _chat(request, route)
+        dropped: list[str] = []
+        if chat.sampling or chat.provider_options:
+            chat, dropped = fit_params(provider, chat, drops)
         check_urls(chat, provider.name, allow_private=terms.allow_private_urls)
         own_limits = agent.first_chunk_seconds is not None or agent.connect_seconds is not None
         is_measured = not (own_limits or chat.headers or chat.provider_options)

@@ -24,49 +24,40 @@ T = TypeVar("T")
 log = structlog.get_logger("headwater.callers")
 
 
-class _Call:
-    """A running call, by the task that serves it.
-
-    Attributes:
-        task: the task.
-        admission: that of the call.
-        is_over: whether the task was cancelled because the admission is over.
-    """
-
-    __slots__ = ("admission", "is_over", "task")
-
-    def __init__(self, task: asyncio.Task[Any], admission: Admission) -> None:
-        self.task, self.admission, self.is_over = task, admission, False
-
-
 class RunningCalls:
     """The running calls of a process whose admissions may end."""
 
     def __init__(self) -> None:
-        self._calls: set[_Call] = set()
+        self._calls: dict[asyncio.Task[Any], Admission] = {}
+        self._over: set[asyncio.Task[Any]] = set()  # cancelled, because their admissions are over
 
-    async def run(self, work: Awaitable[T], admission: Admission) -> T:
-        """The result of the work of a call. Raises HeadwaterError (CALLER_UNAUTHENTICATED) when it may not continue."""
-        task = asyncio.current_task()
+    async def run(self, work: Awaitable[T], admission: Admission, task: asyncio.Task[Any] | None = None) -> T:
+        """The result of the work of a call. Raises HeadwaterError (CALLER_UNAUTHENTICATED) when it may not continue.
+
+        `task`: the one that serves the call; None: that which runs now.
+        """
+        task = task or asyncio.current_task()
         assert task is not None  # noqa: S101  a coroutine runs in a task
-        call = _Call(task, admission)
-        self._calls.add(call)
+        self._calls[task] = admission
         try:
             return await work
         except asyncio.CancelledError:
-            if not call.is_over or task.uncancel():
+            if task not in self._over or task.uncancel():
                 raise
         finally:
-            self._calls.discard(call)
+            del self._calls[task]
+            if self._over:
+                self._over.discard(task)
         raise refused((admission.why_over and admission.why_over()) or "the caller may no longer call")
 
     async def check(self) -> None:
         """Ends the calls whose admission is over."""
         ended = 0
-        for number, call in enumerate(list(self._calls), 1):
-            why_over = call.admission.why_over
-            if call in self._calls and not call.is_over and why_over and why_over():
-                call.is_over = call.task.cancel()
+        for number, (task, admission) in enumerate(list(self._calls.items()), 1):
+            why_over = admission.why_over
+            if task in self._calls and task not in self._over and why_over and why_over():
+                if task.cancel():
+                    self._over.add(task)
                 ended += 1
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)

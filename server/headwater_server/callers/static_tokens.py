@@ -39,11 +39,7 @@ class StaticTokens:
         self._audits = audits
         self._file = FollowedFile(folder / FILE_NAME)
         self._tokens: dict[str, Token] | None = _by_id(read_tokens(folder))
-
-    @property
-    def are_there(self) -> bool:
-        """Whether a token was ever made."""
-        return self._tokens is not None
+        self.are_there = self._tokens is not None
 
     def admit(self, text: str) -> Answer:
         """The caller of a token. Raises HeadwaterError (CALLER_UNAUTHENTICATED)."""
@@ -77,6 +73,7 @@ class StaticTokens:
             log.error("callers", why=f"{self._file.path} is gone", tokens="as_before", cure="start the server again")
             return
         self._tokens = _by_id(tokens)
+        self.are_there = self._tokens is not None
         log.info("callers", tokens=sum(not token.revoked for token in tokens or ()))
         if self._audits:
             _audit(before or {}, tokens or ())

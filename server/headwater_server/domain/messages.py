@@ -10,7 +10,11 @@ from dataclasses import dataclass, field, fields
 from enum import Enum, StrEnum
 from itertools import chain
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
+
+import msgspec
+
+from headwater_server.domain.secret_text import QuietStruct
 
 PROVIDER_KEY = "headwater-provider-key"
 """Metadata of a call: the caller's own key for the provider."""
@@ -45,16 +49,14 @@ class ProviderData:
     data_json: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True):
     """Text, in any role."""
 
     text: str
     provider_data: ProviderData | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(msgspec.Struct, frozen=True):
     """An image: either `data` with its `media_type`, or a `url` that is handed on unfetched."""
 
     data: bytes = b""
@@ -62,8 +64,7 @@ class Image:
     url: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Thinking:
+class Thinking(msgspec.Struct, frozen=True):
     """Thinking of the model, with the signature of the provider that may receive it again."""
 
     text: str
@@ -71,23 +72,20 @@ class Thinking:
     provider_data: ProviderData | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RedactedThinking:
+class RedactedThinking(msgspec.Struct, frozen=True):
     """Thinking that only the provider can read."""
 
     data: str
     provider_data: ProviderData | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Opaque:
+class Opaque(msgspec.Struct, frozen=True):
     """A part that is nothing but the provider's data; None when the data is for another provider than the one asked."""
 
     provider_data: ProviderData | None
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(msgspec.Struct, frozen=True):
     """A complete call; `arguments` is JSON text as the model wrote it. `id` is empty where the provider has none."""
 
     id: str
@@ -96,8 +94,7 @@ class ToolCall:
     provider_data: ProviderData | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ToolResult:
+class ToolResult(msgspec.Struct, frozen=True):
     """The value that a call returned, or its error.
 
     Attributes:
@@ -118,15 +115,13 @@ class ToolResult:
 Part: TypeAlias = Text | Image | Thinking | RedactedThinking | Opaque | ToolCall | ToolResult
 
 
-@dataclass(frozen=True, slots=True)
-class CacheHint:
+class CacheHint(msgspec.Struct, frozen=True):
     """Asks the provider to keep the prompt up to a place, for so many seconds at least; None: its default."""
 
     seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """One turn of a conversation; `cache` asks to keep the prompt up to its end."""
 
     role: Role
@@ -146,8 +141,7 @@ def kinds_of(messages: Iterable[Message]) -> set[type[Part]]:
     return set(map(type, chain.from_iterable(map(_PARTS, messages))))
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(msgspec.Struct, frozen=True):
     """A tool the model may call; `parameters` is its JSON Schema, keys in the caller's order.
 
     `cache` asks to keep the prompt up to this tool.
@@ -281,8 +275,7 @@ class AgentConfig:
         return AgentConfig(**{**own, **given})
 
 
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
+class ChatRequest(QuietStruct, frozen=True):
     """A validated question to one provider.
 
     Attributes:
@@ -297,15 +290,17 @@ class ChatRequest:
         connect_seconds: how long a connection may take; None: as the provider is set.
     """
 
+    UNSEEN: ClassVar = ("user", "api_key", "headers")
+
     model: str
     messages: tuple[Message, ...]
-    sampling: Mapping[str, Any] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = {}
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice | None = None
     response_format: ResponseFormat | None = None
-    provider_options: Mapping[str, Any] = field(default_factory=dict)
-    user: str = field(default="", repr=False)
-    api_key: str = field(default="", repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    provider_options: Mapping[str, Any] = {}
+    user: str = ""
+    api_key: str = ""
+    headers: Mapping[str, str] = {}
     size: int = 0
     connect_seconds: float | None = None

@@ -11,7 +11,10 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any, ClassVar
 from urllib.parse import quote, unquote
+
+import msgspec
 
 HIDDEN = "***"
 
@@ -100,6 +103,8 @@ def _pattern(secret: str) -> re.Pattern[str]:
 
 
 def _without_beginning(secret: str, text: str) -> str:
+    if secret[:_SHORTEST_BEGINNING] not in text:
+        return text
     bare = text.rstrip("….")
     for length in range(min(len(secret), len(bare)), _SHORTEST_BEGINNING - 1, -1):
         if bare.endswith(secret[:length]):
@@ -122,3 +127,19 @@ def _is_mixed(word: str) -> bool:
 def looks_like_name(text: str) -> bool:
     """Whether a text of a caller or a provider may be shown where a name belongs."""
     return _NAME.fullmatch(text) is not None and ("%" not in text or _NAME.fullmatch(unquote(text)) is not None)
+
+
+class QuietStruct(msgspec.Struct, frozen=True):
+    """A struct with fields that `repr` does not show, so that no log has them.
+
+    Attributes:
+        UNSEEN: the names of these fields.
+    """
+
+    UNSEEN: ClassVar[tuple[str, ...]] = ()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [(name, getattr(self, name)) for name in self.__struct_fields__ if name not in self.UNSEEN]

@@ -8,8 +8,10 @@ speak several.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from headwater_server.domain.chunks import ProviderEvent
 from headwater_server.domain.errors import HeadwaterError
@@ -122,8 +124,7 @@ class Decoder(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class HttpCall:
+class HttpCall(msgspec.Struct, frozen=True):
     """A request to make.
 
     Attributes:
@@ -135,7 +136,7 @@ class HttpCall:
 
     path: str
     body: dict[str, Any]
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = {}
     logprobs: bool = False
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import lru_cache
+
+from msgspec.structs import replace
 
 from headwater_server.domain.messages import ChatRequest, Message, Part, ToolCall, ToolResult, kinds_of
 from headwater_server.providers.model_names import MISTRALS, MODELS, base_name

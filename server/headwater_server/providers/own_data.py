@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from headwater_server.domain.errors import invalid
 from headwater_server.domain.messages import (
@@ -32,12 +32,11 @@ def account_fingerprint(base_url: str, key: str) -> str:
 
 def only_data_of(request: ChatRequest, provider: str, account: str) -> ChatRequest:
     """The request with the data of this provider and account alone; that of others is left out."""
-    known = [
-        part.provider_data
-        for message in request.messages
-        for part in message.parts
-        if not isinstance(part, _WITHOUT_DATA) and part.provider_data
-    ]
+    known = []
+    for message in request.messages:
+        for part in message.parts:
+            if not isinstance(part, _WITHOUT_DATA) and part.provider_data:
+                known.append(part.provider_data)
     if not known or all((data.provider, data.account) == (provider, account) for data in known):
         return request
 

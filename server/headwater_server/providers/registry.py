@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from headwater_server.domain.errors import FieldViolation, HeadwaterError, Reason, invalid, invalid_request
 from headwater_server.domain.messages import ChatRequest
@@ -153,7 +155,7 @@ class ProviderRegistry:
         name = model or ("" if provider else self._default_model)
         alias = None if provider else self.aliases.get(name)
         if alias is None:
-            return [self.resolve(model, provider)], ()
+            return [self._found.get((model, provider)) or self.resolve(model, provider)], ()
         return [self._of_model(target) for target in alias.targets], alias.weights
 
     def resolve(self, model: str, provider: str) -> Route:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from io import StringIO
+
+import msgspec
 
 from headwater_server.domain.chunks import Beside, Chunk, Delta, ToolCallDelta
 from headwater_server.domain.limits import MAX_MESSAGE_BYTES
@@ -27,8 +28,7 @@ PIECE_COST = 32
 PART_COST = 256
 
 
-@dataclass(slots=True)
-class Account:
+class Account(msgspec.Struct):
     """Whom a provider's data belongs to: its name, and the fingerprint of its address and key."""
 
     provider: str

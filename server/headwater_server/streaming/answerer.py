@@ -34,7 +34,6 @@ class Timeouts:
 DEFAULT_TIMEOUTS = Timeouts()
 
 
-@dataclass(slots=True)
 class Answerer(Account):
     """The provider and the model that answer a stream. They may change until its first chunk, and stay then.
 

@@ -119,7 +119,7 @@ class LiveStream:
         self._measures = Measures()
         self._loop = asyncio.get_running_loop()
         self._heard = 0.0
-        self._watchdog = Watchdog(self._last_heard, self._pass, answerer.timeouts.total_seconds)
+        self._watchdog = Watchdog(self._loop, self._last_heard, self._pass, answerer.timeouts)
         self._held: list[ProviderEvent] = []
         self._failure: Exception | None = None
         self._is_followed = False
@@ -148,7 +148,7 @@ class LiveStream:
     @property
     def pace(self) -> Pace | None:
         """The gaps between its deltas; None before the second."""
-        return self._measures.pace(self.chunk_count)
+        return self._measures.pace(self._sequence - self._after)
 
     @property
     def outcome(self) -> FinalChunk | HeadwaterError | None:
@@ -212,7 +212,7 @@ class LiveStream:
 
     async def _open(self) -> None:
         """Waits for the first events; from then on the source hands them over."""
-        task = self._opening = asyncio.current_task()
+        task = self._opening = asyncio.current_task(self._loop)
         assert task is not None  # noqa: S101  a coroutine runs in a task
         try:
             self._held += await self._source.read()
@@ -372,12 +372,12 @@ class LiveStream:
             self._end = cut_after(self.chunk_count, failure) if self.chunk_count else failure
 
     def _final(self, finish: Finish) -> FinalChunk:
-        stats = self._measures.stats(self.chunk_count, finish.usage)
-        calls = self._tool_calls.complete()
+        calls = self._tool_calls.complete() if self._tool_calls.size else []
         if finish.reason is FinishReason.TOOL_CALLS and calls and self._message.overflowed:
             raise HeadwaterError(Reason.REPLY_TOO_LARGE, "the reply before its tool calls is over 3 MiB")
         message = self._message.complete(calls)
-        cost, request_id = self.answerer.cost(finish.usage), self._source.request_id
+        cost = self.answerer.cost(finish.usage) if self.answerer.price is not None else None
+        stats, request_id = self._measures.stats(self.chunk_count, finish.usage), self._source.request_id
         return FinalChunk(self._sequence + 1, time.time(), finish, stats, calls, request_id, message, cost)
 
     def _last_heard(self) -> float:

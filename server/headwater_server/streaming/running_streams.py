@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable
 from heapq import nsmallest
 from operator import attrgetter
+from typing import NamedTuple
 
 from headwater_server.callers.caller import caller
 from headwater_server.domain.errors import HeadwaterError, Reason, draining, invalid, overloaded
@@ -34,33 +32,11 @@ def list_position(created_us: int, index: int) -> int:
     return created_us * MAX_PROCESSES + index
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     """A running stream, and the position it has in the list."""
 
     position: int
     stream: LiveStream
-
-
-class _Block(AbstractAsyncContextManager[LiveStream]):
-    """Opens a stream and closes it; a class, because a generator costs several times as much at each stream."""
-
-    __slots__ = ("_begin", "_source", "_stream", "_streams")
-
-    def __init__(self, streams: RunningStreams, source: Source, begin: Callable[[], LiveStream]) -> None:
-        self._streams, self._source, self._begin = streams, source, begin
-
-    async def __aenter__(self) -> LiveStream:
-        try:
-            self._stream = self._begin()
-        except HeadwaterError:
-            await self._source.aclose()
-            raise
-        del self._begin, self._source
-        return self._stream
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._streams.end(self._stream)
 
 
 class RunningStreams:
@@ -86,19 +62,32 @@ class RunningStreams:
     def __len__(self) -> int:
         return len(self._streams)
 
-    def open_stream(
+    async def begin(
         self,
         answerer: Answerer,
         source: Source,
         continues: Continuation | None = None,
         terms: StreamTerms = NO_TERMS,
-    ) -> AbstractAsyncContextManager[LiveStream]:
-        """A new stream, or the next round of one, for the length of a block; all that it holds is closed then.
+    ) -> LiveStream:
+        """A new stream, or the next round of one; its caller must `end` it, which closes all that it holds.
 
-        Raises HeadwaterError: SERVER_DRAINING when the server takes no new work, SERVER_OVERLOADED when as many run as
-        may, INVALID_REQUEST when the round before still runs, STREAM_NOT_FOUND when that is another caller's.
+        The source is closed where it does not begin. Raises HeadwaterError: SERVER_DRAINING when the server takes no
+        new work, SERVER_OVERLOADED when as many run as may, INVALID_REQUEST when the round before still runs,
+        STREAM_NOT_FOUND when that is another caller's.
         """
-        return _Block(self, source, partial(self._begin, answerer, source, continues, terms))
+        try:
+            self._check(continues)
+        except HeadwaterError:
+            await source.aclose()
+            raise
+        after = continues.sequence if continues else 0
+        stream_id = continues.stream_id if continues else new_stream_id(self._index, resumable=terms.resumable)
+        stream = LiveStream(stream_id, answerer, source, after, terms)
+        if not self._streams:
+            self._idle.clear()
+        self._streams[stream_id] = _Entry(self._place_in_list(stream), stream)
+        self._metrics.stream_started(stream)
+        return stream
 
     def _check(self, continues: Continuation | None) -> None:
         """Raises HeadwaterError when a stream cannot begin."""
@@ -110,18 +99,6 @@ class RunningStreams:
         if continues and continues.stream_id in self._streams:
             self._entry_of(continues.stream_id)
             raise invalid("continues_stream_id", "is the id of a stream that still runs; read it to its end first")
-
-    def _begin(
-        self, answerer: Answerer, source: Source, continues: Continuation | None, terms: StreamTerms
-    ) -> LiveStream:
-        self._check(continues)
-        after = continues.sequence if continues else 0
-        stream_id = continues.stream_id if continues else new_stream_id(self._index, resumable=terms.resumable)
-        stream = LiveStream(stream_id, answerer, source, after, terms)
-        self._streams[stream.id] = _Entry(self._place_in_list(stream), stream)
-        self._idle.clear()
-        self._metrics.stream_started(stream)
-        return stream
 
     async def end(self, stream: LiveStream) -> None:
         """Closes a stream."""
@@ -142,7 +119,7 @@ class RunningStreams:
         self._last_created_us = created_us
         # The middle of the microsecond: cutting off the fraction gives the number exactly, rounding errors or not.
         stream.created = (created_us + 0.5) / 1e6
-        return list_position(created_us, self._index)
+        return created_us * MAX_PROCESSES + self._index  # as `list_position`
 
     def cancel_stream(self, stream_id: str) -> None:
         """Ends a stream for its caller. Raises HeadwaterError (STREAM_NOT_FOUND)."""

@@ -43,13 +43,6 @@ _FIRST_TOKEN_BUCKETS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 30,
 _GAP_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 120)
 _RUN_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 1_800, 7_200, 86_400)
 _LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
-_KINDS = {
-    "input": "input_tokens",
-    "output": "output_tokens",
-    "cached_input": "cached_input_tokens",
-    "cache_write": "cache_write_tokens",
-    "reasoning": "reasoning_tokens",
-}
 
 
 class Metrics:
@@ -141,19 +134,20 @@ class Metrics:
     def stream_ended(self, stream: Stream) -> None:
         """A stream has ended."""
         asked, end, first_token_seconds = stream.answerer, stream.outcome, stream.first_token_seconds
-        has_answered = first_token_seconds is not None or isinstance(end, FinalChunk)
+        finish = end.finish if isinstance(end, FinalChunk) else None
+        has_answered = first_token_seconds is not None or finish is not None
         labels = self.models.of(asked.provider, asked.model, has_answered=has_answered)
         with self._lock:
             self._open.pop(id(stream), None)
             self._chunks[labels] += stream.chunk_count
-        self._ended[*labels, _reason(end)] += 1
+        failed = end.reason if isinstance(end, HeadwaterError) else LEFT
+        self._ended[*labels, failed if finish is None else finish.reason] += 1
         if first_token_seconds is not None:
             self._first_token.count(labels, first_token_seconds)
         if (pace := stream.pace) is not None:
             self._mean_gap.count(labels, pace.mean_gap_seconds)
             self._longest_gap.count(labels, pace.longest_gap_seconds)
-        if isinstance(end, FinalChunk) and end.finish.usage is not None:
-            usage = end.finish.usage
+        if finish is not None and (usage := finish.usage) is not None:
             self._spent(labels, usage, asked.price.cost(usage) if asked.price else None)
         for attempt in asked.tried:
             tried = self.models.of(attempt.provider, attempt.model, has_answered=attempt.usage is not None)
@@ -167,9 +161,16 @@ class Metrics:
 
     def _spent(self, labels: Labels, usage: Usage, cost: Decimal | None) -> None:
         """Counts the tokens of an attempt, and their cost where that is known."""
-        for kind, name in _KINDS.items():
-            if count := getattr(usage, name):
-                self._tokens[*labels, kind] += max(count, 0)
+        provider, model = labels
+        for kind, count in (
+            ("input", usage.input_tokens),
+            ("output", usage.output_tokens),
+            ("cached_input", usage.cached_input_tokens),
+            ("cache_write", usage.cache_write_tokens),
+            ("reasoning", usage.reasoning_tokens),
+        ):
+            if count:
+                self._tokens[provider, model, kind] += max(count, 0)
         if cost is not None:
             self._costs[labels] = total_cost([self._costs.get(labels, Decimal(0)), cost])
 
@@ -213,9 +214,3 @@ class Metrics:
         lag = max(seconds, 0.0)
         self._lag.count((), lag)
         self._lags.append(lag)
-
-
-def _reason(end: FinalChunk | HeadwaterError | None) -> str:
-    if end is None:
-        return LEFT
-    return end.finish.reason if isinstance(end, FinalChunk) else end.reason

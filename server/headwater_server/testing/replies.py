@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol, TypeAlias
+
+from msgspec.structs import replace
 
 from headwater_server.domain.chunks import Delta, ProviderEvent
 from headwater_server.domain.errors import HeadwaterError, Reason

@@ -106,6 +106,8 @@ class Peer:
     def flush(self) -> None:
         """Does nothing: all was taken by `write`."""
 
+    gather = send_gathered = flush
+
     def hold(self, step: int) -> None:
         self.held += step
         assert self.held >= 0

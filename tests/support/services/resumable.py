@@ -18,6 +18,7 @@ from headwater_server.streaming.replays import Replays
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.streaming.source import ReadSource
 from headwater_server.streaming.terms import Continuation, ReplayLimits, StreamTerms
+from tests.support.services.running import running
 from tests.support.virtual_time import run_in_virtual_time
 
 WORDS = [f"w{i} " for i in range(10)]
@@ -65,7 +66,7 @@ class Service:
 
     def opening(self, provider: Provider, continues: Continuation | None = None):
         terms = StreamTerms(resumable=True, labels={"team": "red"})
-        return self.streams.open_stream(Answerer("fake", model="m"), provider, continues, terms)
+        return running(self.streams, Answerer("fake", model="m"), provider, continues, terms)
 
     @asynccontextmanager
     async def open_stream(

@@ -29,6 +29,7 @@ from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.streaming.source import ReadSource
 from headwater_server.streaming.terms import Continuation, StreamTerms
+from tests.support.services.running import running
 
 Script = Callable[[], AsyncIterator[ProviderEvent | list[ProviderEvent]]]
 
@@ -80,7 +81,7 @@ def fake(fingerprint: str = "", model: str = "m", next_chunk_seconds: float = 12
 
 def opened(script: Script, next_chunk_seconds: float = 120):
     source = FakeSource(script)
-    return source, RunningStreams().open_stream(fake(next_chunk_seconds=next_chunk_seconds), source)
+    return source, running(RunningStreams(), fake(next_chunk_seconds=next_chunk_seconds), source)
 
 
 async def two_words() -> AsyncIterator[ProviderEvent]:
@@ -91,7 +92,7 @@ async def two_words() -> AsyncIterator[ProviderEvent]:
 
 async def test_a_whole_reply_ends_with_one_final_chunk():
     registry, source = RunningStreams(), FakeSource(two_words)
-    async with registry.open_stream(fake(), source) as stream:
+    async with running(registry, fake(), source) as stream:
         text, final = await read(stream)
     await registry.close()
     assert text == "Hello there"
@@ -135,7 +136,7 @@ async def asks_for_a_call() -> AsyncIterator[ProviderEvent]:
 
 
 async def last_of(script: Script, terms: StreamTerms, fingerprint: str = "") -> tuple[list[Chunk], FinalChunk]:
-    async with RunningStreams().open_stream(fake(fingerprint), FakeSource(script), terms=terms) as stream:
+    async with running(RunningStreams(), fake(fingerprint), FakeSource(script), terms=terms) as stream:
         chunks: list[Chunk] = []
         while isinstance(chunk := await stream.next(), Chunk):
             chunks.append(chunk)
@@ -178,7 +179,7 @@ async def test_a_long_text_is_streamed_though_it_fits_into_no_message():
 
 async def test_a_long_text_that_ends_in_calls_is_too_large_after_all_of_it_has_come():
     source = FakeSource(partial(four_million_characters, FinishReason.TOOL_CALLS))
-    async with RunningStreams().open_stream(fake(), source, terms=StreamTerms(collects=True)) as stream:
+    async with running(RunningStreams(), fake(), source, terms=StreamTerms(collects=True)) as stream:
         text, error = await read_error(stream)
     assert len(text) == 4 * 1024 * 1024
     assert error.reason is Reason.REPLY_TOO_LARGE
@@ -186,7 +187,7 @@ async def test_a_long_text_that_ends_in_calls_is_too_large_after_all_of_it_has_c
 
 async def test_a_stream_has_its_callers_labels():
     terms = StreamTerms(labels={"team": "red"})
-    async with RunningStreams().open_stream(fake(), FakeSource(two_words), terms=terms) as stream:
+    async with running(RunningStreams(), fake(), FakeSource(two_words), terms=terms) as stream:
         assert stream.labels == {"team": "red"}
 
 
@@ -349,7 +350,7 @@ async def test_the_rest_of_an_answer_is_read_without_keeping_the_caller_waiting(
 
     registry = RunningStreams()
     source = FakeSource(trailing)
-    async with registry.open_stream(fake(), source) as stream:
+    async with running(registry, fake(), source) as stream:
         await read(stream)
     assert not source.closed
     last_bytes.set()
@@ -364,14 +365,14 @@ async def test_the_rest_of_an_answer_is_read_without_keeping_the_caller_waiting(
 )
 async def test_a_draining_registry_takes_no_new_stream_and_ends_the_last(script, words, reason):
     registry = RunningStreams()
-    async with registry.open_stream(fake(), FakeSource(script)) as stream:
+    async with running(registry, fake(), FakeSource(script)) as stream:
         for _ in range(words):
             await stream.next()
         await registry.drain(0.01)
         _, error = await read_error(stream)
         late = FakeSource(two_words)
         with pytest.raises(HeadwaterError) as refused:
-            async with registry.open_stream(fake(), late):
+            async with running(registry, fake(), late):
                 pass
     assert error.reason is reason
     assert refused.value.reason is Reason.SERVER_DRAINING
@@ -381,7 +382,7 @@ async def test_a_draining_registry_takes_no_new_stream_and_ends_the_last(script,
 
 async def test_running_streams_are_listed_in_pages_and_cancelled_by_id():
     registry = RunningStreams()
-    opening = [registry.open_stream(fake(model=f"m{i}"), FakeSource(silent_from_the_start)) for i in range(3)]
+    opening = [running(registry, fake(model=f"m{i}"), FakeSource(silent_from_the_start)) for i in range(3)]
     streams = [await o.__aenter__() for o in opening]
     first, after = registry.page(0, 2)
     rest, end = registry.page(after, 2)
@@ -477,7 +478,7 @@ async def test_a_reply_that_came_at_once_has_no_pace():
 async def test_a_later_round_goes_on_counting_under_the_first_id():
     registry = RunningStreams()
     before = Continuation("str_0_" + "a" * 22, 41)
-    async with registry.open_stream(fake(), FakeSource(two_words), before) as stream:
+    async with running(registry, fake(), FakeSource(two_words), before) as stream:
         assert stream.id == before.stream_id
         assert registry.page(0, 10) == ([stream], 0)
         first = await stream.next()
@@ -493,13 +494,13 @@ async def test_a_round_is_refused_while_the_one_before_runs_and_its_source_is_cl
     registry = RunningStreams()
     before = Continuation("str_0_" + "a" * 22, 1)
     second = FakeSource(two_words)
-    async with registry.open_stream(fake(), FakeSource(two_words), before) as stream:
+    async with running(registry, fake(), FakeSource(two_words), before) as stream:
         with pytest.raises(HeadwaterError) as caught:
-            await registry.open_stream(fake(), second, before).__aenter__()
+            await running(registry, fake(), second, before).__aenter__()
         assert caught.value.reason is Reason.INVALID_REQUEST
         assert second.closed
         assert registry.page(0, 10) == ([stream], 0)
-    async with registry.open_stream(fake(), FakeSource(two_words), before) as stream:
+    async with running(registry, fake(), FakeSource(two_words), before) as stream:
         assert (await read(stream))[0] == "Hello there"
 
 
@@ -509,6 +510,6 @@ async def test_a_later_round_that_fails_before_its_first_delta_is_not_cut_but_fa
         yield Delta()
 
     before = Continuation("str_0_" + "a" * 22, 5)
-    async with RunningStreams().open_stream(fake(), FakeSource(fails), before) as stream:
+    async with running(RunningStreams(), fake(), FakeSource(fails), before) as stream:
         _, error = await read_error(stream)
     assert error.reason is Reason.PROVIDER_RATE_LIMITED

@@ -16,6 +16,7 @@ from headwater_server.streaming.answerer import Answerer, Timeouts
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.push import Push, Reading
 from headwater_server.streaming.running_streams import RunningStreams
+from tests.support.services.running import running
 from tests.unit.streaming.test_receiver import PushedSource
 
 END = Finish(FinishReason.STOP)
@@ -74,7 +75,7 @@ async def pushed(room: int = 1000, seconds: float = 120.0) -> AsyncIterator[Push
     """A stream of which the first chunk was taken, and that is pushed to an outlet with so much room."""
     source, outlet = PushedSource(Delta("first")), FakeOutlet(room)
     answerer = Answerer("fake", model="m", timeouts=Timeouts(next_chunk_seconds=seconds))
-    async with RunningStreams().open_stream(answerer, source) as stream:
+    async with running(RunningStreams(), answerer, source) as stream:
         await stream.next()
         made = Pushed(stream, source, outlet)
         await asyncio.sleep(0)

@@ -13,6 +13,7 @@ from headwater_server.streaming.answerer import Answerer
 from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.running_streams import RunningStreams
 from headwater_server.streaming.source import ReadSource, Receiver
+from tests.support.services.running import running
 
 END = Finish(FinishReason.STOP)
 
@@ -43,7 +44,7 @@ class PushedSource:
 
 
 def opened(source: PushedSource | ReadSource, streams: RunningStreams | None = None):
-    return (RunningStreams() if streams is None else streams).open_stream(Answerer("fake", model="m"), source)
+    return running(RunningStreams() if streams is None else streams, Answerer("fake", model="m"), source)
 
 
 def text(chunk: Chunk | FinalChunk) -> str:

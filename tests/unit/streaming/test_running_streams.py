@@ -17,6 +17,7 @@ from headwater_server.streaming.live import LiveStream
 from headwater_server.streaming.replays import StreamFacts, StreamState
 from headwater_server.streaming.running_streams import RunningStreams, list_position
 from headwater_server.transport.convert.replies import stream_info
+from tests.support.services.running import running
 
 NOW = 1_764_000_000.123456
 
@@ -36,7 +37,7 @@ class SilentSource:
 
 
 async def opened(stack: AsyncExitStack, registry: RunningStreams, count: int) -> list[LiveStream]:
-    return [await stack.enter_async_context(registry.open_stream(Answerer("p"), SilentSource())) for _ in range(count)]
+    return [await stack.enter_async_context(running(registry, Answerer("p"), SilentSource())) for _ in range(count)]
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, step: float) -> None:

@@ -43,6 +43,8 @@ def check_urls(chat: ChatRequest, provider: str, *, allow_private: bool) -> None
         provider: its name.
         allow_private: whether it may be asked to fetch from a private network.
     """
+    if not (chat.provider_options or chat.tools or chat.response_format) and _has_text_alone(chat):
+        return
     bad = []
     for field, what in _mistakes(chat, provider, partial(mistake_of, allow_private=allow_private)):
         cure = f"; send the data itself, or set allow_private_urls of {provider} in the server's configuration"
@@ -51,6 +53,14 @@ def check_urls(chat: ChatRequest, provider: str, *, allow_private: bool) -> None
             break
     if bad:
         raise invalid_request(bad)
+
+
+def _has_text_alone(chat: ChatRequest) -> bool:
+    for message in chat.messages:
+        for part in message.parts:
+            if not isinstance(part, Text) or part.provider_data is not None:
+                return False
+    return True
 
 
 def _mistakes(chat: ChatRequest, provider: str, judge: Judge) -> Found:

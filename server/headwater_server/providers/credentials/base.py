@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from headwater_server.domain.errors import HeadwaterError, Reason
+from headwater_server.domain.secret_text import QuietStruct
 
 
-@dataclass(frozen=True, slots=True)
-class OutgoingCall:
+class OutgoingCall(QuietStruct, frozen=True):
     """A call to a provider, complete but for its signature. `connect_seconds` is None where the provider's holds."""
+
+    UNSEEN: ClassVar = ("body",)
 
     method: str
     url: str
     headers: Mapping[str, str]
-    body: bytes = field(default=b"", repr=False)
+    body: bytes = b""
     connect_seconds: float | None = None
 
 

@@ -44,7 +44,7 @@ def body_reader(answer: Answer) -> BodyReader:
 
 def body(answer: Answer) -> Body:
     """The body of an answer, to be followed. Raises HeadwaterError, as `body_reader` does."""
-    if isinstance(answer, PushedAnswer) and not _encoding(answer):
+    if isinstance(answer, PushedAnswer) and ("content-encoding" not in answer.headers or not _encoding(answer)):
         return answer
     return ReadBody(body_reader(answer), answer)
 

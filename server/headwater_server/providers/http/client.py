@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, Self
 
 import httpx
+import structlog
 
 from headwater_server.domain.call_origin import origin
 from headwater_server.domain.errors import HeadwaterError, Reason
@@ -99,11 +100,13 @@ class HttpClient:
 
     Attributes:
         aside: makes large requests and reads large answers.
+        log: for lines about requests; bound once, for that takes longer than a line that is not written.
     """
 
     def __init__(self, user_agent: str, connect_seconds: float = CONNECT_SECONDS, way: Way = Way()) -> None:
         # A compressed stream would be held back until the compressor has seen enough of it.
         self.aside = Aside()
+        self.log = structlog.get_logger("headwater.providers").bind()
         self._headers = {"user-agent": user_agent, "accept": "*/*", "accept-encoding": "identity"}
         self._user_agent = user_agent
         self._others: dict[Way, HttpClient] = {}

@@ -102,7 +102,7 @@ class HttpProvider:
         body = self._site.kept(call.body) if self._site.omit else call.body
         is_large = request.size > LARGE_BYTES
         encode = encode_large if is_large else msgspec.json.encode
-        signer = self._site.signer(request.api_key)
+        signer = self._site.signer(request.api_key) if request.api_key else self._site.credential
         return HttpStream(self._site, outgoing, partial(encode, body), wire, signer, call.logprobs, is_large=is_large)
 
     async def info(self, model: str) -> ProviderInfo:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import time
 
-import structlog
-
 from headwater_server.providers.credentials.base import Credential, OutgoingCall, Signature
 from headwater_server.providers.http.client import Answer, HttpClient, parsed_url
 from headwater_server.providers.http.failures import why
 from headwater_server.providers.http.transport_errors import transport_errors
 
 _UNAUTHORIZED = 401
-
-log = structlog.get_logger("headwater.providers")
 
 
 async def send_signed(client: HttpClient, call: OutgoingCall, credential: Credential) -> tuple[Answer, str]:
@@ -22,33 +18,31 @@ async def send_signed(client: HttpClient, call: OutgoingCall, credential: Creden
     After a 401 the call is sent once more, if the credential has another signature. Raises HeadwaterError
     (PROVIDER_AUTH_FAILED) when there is none, and `transport_errors`.
     """
-    signature = await credential.sign(call)
-    answer = await _send(client, call, signature)
-    if answer.status != _UNAUTHORIZED:
-        return answer, signature.secret
+    has_sent = False
+    while True:
+        signature = await credential.sign(call)
+        headers, address = {**call.headers, **signature.headers}, parsed_url(call.url)
+        began = time.monotonic()
+        try:
+            answer = await client.send(call.method, address, headers, call.body or None, call.connect_seconds)
+        except transport_errors() as error:
+            facts = {"host": address.host, "path": address.path, "seconds": round(time.monotonic() - began, 4)}
+            client.log.debug("provider not reached", **facts, why=why(error))
+            raise
+        facts = {"host": address.host, "path": address.path, "seconds": round(time.monotonic() - began, 4)}
+        client.log.debug("provider answered", **facts, http_status=answer.status)
+        if answer.status != _UNAUTHORIZED or has_sent or not await _is_refused(answer, credential, signature):
+            return answer, signature.secret
+        has_sent = True
+
+
+async def _is_refused(answer: Answer, credential: Credential, signature: Signature) -> bool:
+    """Whether the next signature will be another one; the answer is closed then."""
     try:
-        better = await credential.refused(signature)
+        has_better = await credential.refused(signature)
     except BaseException:
         await answer.aclose()
         raise
-    if not better:
-        return answer, signature.secret
-    await answer.aclose()
-    signature = await credential.sign(call)
-    return await _send(client, call, signature), signature.secret
-
-
-async def _send(client: HttpClient, call: OutgoingCall, signature: Signature) -> Answer:
-    """Sends the call once; how that went is a line at level debug."""
-    headers = {**call.headers, **signature.headers}
-    address = parsed_url(call.url)
-    facts = {"host": address.host, "path": address.path}
-    began = time.monotonic()
-    try:
-        answer = await client.send(call.method, address, headers, call.body or None, call.connect_seconds)
-    except transport_errors() as error:
-        log.debug("provider not reached", **facts, seconds=round(time.monotonic() - began, 4), why=why(error))
-        raise
-    seconds = round(time.monotonic() - began, 4)
-    log.debug("provider answered", **facts, seconds=seconds, http_status=answer.status)
-    return answer
+    if has_better:
+        await answer.aclose()
+    return has_better

@@ -55,7 +55,9 @@ class Site:
     ) -> Callable[[bytes], OutgoingCall]:
         """Makes a call to the path of its body, still without its signature."""
         headers = joined(headers, self.headers) if self.headers else headers
-        return partial(OutgoingCall, method, self._url(path, model), headers, connect_seconds=connect_seconds)
+        is_plain = not self.query and MODEL not in self.base_url
+        url = self.base_url + path if is_plain else self._url(path, model)
+        return partial(OutgoingCall, method, url, headers, connect_seconds=connect_seconds)
 
     def _url(self, path: str, model: str) -> str:
         base = self.base_url

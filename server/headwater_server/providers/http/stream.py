@@ -27,6 +27,7 @@ from headwater_server.providers.http1.answer import READ_AHEAD_BYTES
 from headwater_server.providers.wires.errors import request_id
 from headwater_server.streaming.source import Receiver
 
+_OK = 200
 MAX_REQUEST_ID = 200
 LARGE_BYTES = 256 * 1024
 """A message with more bytes is not decoded on the event loop."""
@@ -114,7 +115,8 @@ class HttpStream:
         """Ends the reply and closes its connection, unless it was read to its end."""
         self._is_over = True
         self._receiver = None
-        self._wake()
+        if self._reader is not None:
+            self._wake()
         if self._decoding is not None:
             self._decoding.cancel()
             await asyncio.wait([self._decoding])
@@ -303,7 +305,7 @@ class HttpStream:
         self._secrets = (key, *self._site.secrets)
         if found := request_id(answer.headers):
             self.request_id = without(self._secrets, found)[:MAX_REQUEST_ID]
-        if not is_success(answer):
+        if answer.status != _OK and not is_success(answer):
             raise await refusal(answer, self._wire, self._secrets, self._credential.cure)
         self._decoder = self._wire.decoder(answer.headers.get("content-type", ""), self._logprobs)
         self._body = body(answer)

@@ -85,7 +85,8 @@ class PushedAnswer:
         self._size += len(data)
         if self._size >= READ_AHEAD_BYTES:
             self.pause()
-        self._wake()
+        if self._reader is not None:
+            self._wake()
 
     def ended(self, error: BaseException | None) -> None:
         """The connection says that the body is at its end, or broke off."""
@@ -102,7 +103,8 @@ class PushedAnswer:
             self.arrived = receiver.body_arrived
         has_ended = self._line is None
         self.headers = _NO_HEADERS  # a reply can take minutes
-        self.resume()  # before the receiver gets anything: it may pause again
+        if self._paused:
+            self.resume()  # before the receiver gets anything: it may pause again
         if self._waiting:
             data = b"".join(self._waiting)
             self._waiting.clear()
@@ -151,7 +153,8 @@ class PushedAnswer:
         """Drops its references to connection and receiver; they refer to this."""
         self._line = self._receiver = None
         self.arrived = self._hold
-        self._wake()
+        if self._reader is not None:
+            self._wake()
 
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():

@@ -35,6 +35,22 @@ PIECE_BYTES = 256 * 1024
 """A longer body is sent in pieces of so many bytes, so that other connections are served between two of them."""
 
 _FIRST_ANSWER = 200
+_USUAL = (
+    "cache-control",
+    "connection",
+    "content-length",
+    "content-type",
+    "date",
+    "server",
+    "strict-transport-security",
+    "transfer-encoding",
+    "vary",
+    "via",
+    "x-content-type-options",
+    "x-request-id",
+)
+_NAMES = {written.encode(): name for name in _USUAL for written in (name, name.title())}
+"""The names that most answers have, as servers write them."""
 _BUFFER = bytearray(16 * 1024)
 _VIEW = memoryview(_BUFFER)
 
@@ -226,7 +242,8 @@ class Connection(asyncio.BufferedProtocol):
             self.transport.abort()
         exchange.end(error)
         exchange.free()
-        self.wake_sender()
+        if self._room is not None:
+            self.wake_sender()
 
 
 class _Exchange:
@@ -331,9 +348,9 @@ class _Exchange:
         if self._count > MAX_HEADERS:
             raise BadAnswerError(f"the answer has more than {MAX_HEADERS} headers")
         if self.answer is None:
-            key, text = name.decode("latin-1").lower(), value.decode("utf-8", "replace")
-            before = self._headers.get(key)
-            self._headers[key] = text if before is None else f"{before}, {text}"
+            key = _NAMES.get(name) or name.decode("latin-1").lower()
+            text = value.decode("utf-8", "replace")
+            self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
 
     def on_headers_complete(self) -> None:
         """Makes the answer; an interim one is passed over."""

@@ -17,6 +17,7 @@ from headwater_server.providers.http1.addresses import Addresses, first_to_take
 from headwater_server.providers.http1.answer import PushedAnswer
 from headwater_server.providers.http1.connection import Connection, Site
 from headwater_server.providers.http1.errors import ClosedError
+from headwater_server.streaming.times.bound import Bound
 
 KEEPALIVE_SECONDS = 15.0
 """How long a connection is kept without a request. Servers and proxies keep theirs for 60 s and more."""
@@ -54,7 +55,7 @@ class Pool:
             except OSError:
                 if kept.has_received:
                     raise
-        async with asyncio.timeout(connect_seconds):
+        with Bound(asyncio.get_running_loop(), connect_seconds):
             connection = await self._connect(site)
         return await connection.ask(head, body)
 
@@ -91,7 +92,7 @@ class Pool:
         idle = self._idle.get(site)
         while idle:
             connection = idle.pop()
-            if connection.is_open:
+            if not connection.transport.is_closing():
                 return connection
         return None
 

@@ -33,6 +33,7 @@ class ChatUsage(msgspec.Struct, gc=False):
 
 
 _NO_INPUT, _NO_OUTPUT, _NONE = _InputDetails(), _OutputDetails(), Usage()
+_NO_CACHED, _NO_THOUGHT = (None, None, None), (None, None)
 
 
 def usage_of(reported: ChatUsage, before: Usage | None) -> Usage:
@@ -43,15 +44,15 @@ def usage_of(reported: ChatUsage, before: Usage | None) -> Usage:
     tokens_in = _most(before.input_tokens, reported.prompt_tokens, reported.input_tokens)
     tokens_out = _most(before.output_tokens, reported.completion_tokens, reported.output_tokens)
     both = total(tokens_in, tokens_out)
+    written, thought = prompt.cache_write_tokens, (completion.reasoning_tokens, reported.reasoning_tokens)
+    cached = prompt.cached_tokens, reported.cached_tokens, reported.prompt_cache_hit_tokens
     return Usage(
         tokens_in,
         tokens_out,
         _most(before.total_tokens, reported.total_tokens) if both is None else both,
-        _most(
-            before.cached_input_tokens, prompt.cached_tokens, reported.cached_tokens, reported.prompt_cache_hit_tokens
-        ),
-        _most(before.cache_write_tokens, prompt.cache_write_tokens),
-        _most(before.reasoning_tokens, completion.reasoning_tokens, reported.reasoning_tokens),
+        before.cached_input_tokens if cached == _NO_CACHED else _most(before.cached_input_tokens, *cached),
+        before.cache_write_tokens if written is None else _most(before.cache_write_tokens, written),
+        before.reasoning_tokens if thought == _NO_THOUGHT else _most(before.reasoning_tokens, *thought),
     )
 
 

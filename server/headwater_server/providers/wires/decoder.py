@@ -178,7 +178,7 @@ class EventDecoder(ABC):
         if (cut := finish_words.cut_by(provider_reason)) is not None:
             raise cut
         is_stop = reason is FinishReason.STOP or (reason is FinishReason.OTHER and self._calls.are_complete())
-        if is_stop and self._calls:
+        if is_stop and self._calls.begun:
             reason = FinishReason.TOOL_CALLS
         elif reason is FinishReason.STOP and self._refused:
             reason = FinishReason.REFUSAL
@@ -210,7 +210,7 @@ class EventDecoder(ABC):
             return
         if self._kept is not None:
             events.append(Delta(provider_data=self._kept))
-        if self._calls and (last := self._last_arguments(self._final.reason)):
+        if self._calls.begun and (last := self._last_arguments(self._final.reason)):
             events.append(Delta(tool_calls=last, event_type=self._final.event_type))
         if self._citations is not None:
             self._final.citations = self._citations.found

@@ -7,7 +7,8 @@ users and assistants to alternate. Each result says by a number which images it 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from headwater_server.domain.messages import Image, Message, Part, Role, Text, ToolResult, kinds_of
 

@@ -99,17 +99,21 @@ class _Call:
 
 
 class ToolCalls:
-    """Turns a provider's pieces of calls into ours: each call's id and name go out once."""
+    """Turns a provider's pieces of calls into ours: each call's id and name go out once.
 
-    __slots__ = ("_by_id", "_by_key", "_calls")
+    Attributes:
+        begun: the calls that have begun.
+    """
+
+    __slots__ = ("_by_id", "_by_key", "begun")
 
     def __init__(self) -> None:
-        self._calls: list[_Call] = []
+        self.begun: list[_Call] = []
         self._by_key: dict[Hashable, _Call] = {}
         self._by_id: dict[str, _Call] = {}
 
     def __len__(self) -> int:
-        return len(self._calls)
+        return len(self.begun)
 
     def begin(self, key: Hashable) -> None:
         """Makes the next piece of the key begin a call, whatever came under it before."""
@@ -156,7 +160,7 @@ class ToolCalls:
 
     def whole(self, *, id: str, name: str, arguments: str) -> ToolCallDelta:
         """A call that came whole."""
-        call = self._new(("whole", len(self._calls)))
+        call = self._new(("whole", len(self.begun)))
         call.id, call.name = id, name
         return ToolCallDelta(call.index, id, name, self._last(call, arguments or "{}").arguments)
 
@@ -189,25 +193,25 @@ class ToolCalls:
 
     def are_complete(self) -> bool:
         """Whether there are calls, each with a name and with whole arguments or none."""
-        return bool(self._calls) and all(call.name and (not call.pieces or call.is_complete) for call in self._calls)
+        return bool(self.begun) and all(call.name and (not call.pieces or call.is_complete) for call in self.begun)
 
     def kept_arguments(self) -> list[ToolCallDelta]:
         """A last piece for each call whose arguments have only been kept."""
-        return [self._last(call, call.fallback) for call in self._calls if not call.pieces and call.fallback]
+        return [self._last(call, call.fallback) for call in self.begun if not call.pieces and call.fallback]
 
     def empty_arguments(self) -> list[ToolCallDelta]:
         """For each call without arguments a last piece `{}`, so that the pieces of every call join to JSON text."""
-        return [self._last(call, "{}") for call in self._calls if not call.pieces]
+        return [self._last(call, "{}") for call in self.begun if not call.pieces]
 
     def _last(self, call: _Call, arguments: str) -> ToolCallDelta:
         call.pieces.append(arguments)
         return ToolCallDelta(call.index, arguments=arguments)
 
     def _new(self, key: Hashable) -> _Call:
-        if len(self._calls) >= MAX_CALLS:
+        if len(self.begun) >= MAX_CALLS:
             raise HeadwaterError(Reason.REPLY_TOO_LARGE, f"the reply has more than {MAX_CALLS} tool calls")
-        call = _Call(len(self._calls))
-        self._calls.append(call)
+        call = _Call(len(self.begun))
+        self.begun.append(call)
         self._by_key[key] = call
         return call
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from headwater_server.domain.errors import HeadwaterError, Reason
 
@@ -25,11 +25,12 @@ LAST_SECONDS = 1.0
 
 
 class IdleWatch:
-    """Watches the reader of the call whose task makes it, for the length of a block.
+    """Watches the reader of a call, for the length of a block.
 
     Args:
         seconds: how long the reader may take nothing.
         detaches: whether the stream continues without the reader, who may come back.
+        task: of the call; None: the one that makes this.
 
     Attributes:
         busy_since: the loop's time since which a write waits for the reader; None while none does. The call sets it to
@@ -40,10 +41,12 @@ class IdleWatch:
 
     __slots__ = ("_detaches", "_ended", "_error", "_loop", "_seconds", "_task", "_timer", "busy_since")
 
-    def __init__(self, seconds: float, *, detaches: bool) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, seconds: float, *, detaches: bool, task: asyncio.Task[None] | None = None) -> None:
+        task = task or asyncio.current_task()
+        assert task is not None  # noqa: S101  a coroutine runs in a task
+        self._loop = task.get_loop()
         self.busy_since: float | None = None
-        self._task = asyncio.current_task()
+        self._task: asyncio.Task[Any] | None = task
         self._seconds = seconds
         self._detaches = detaches
         self._ended = False
@@ -69,7 +72,8 @@ class IdleWatch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.rest()
+        if self._timer is not None:
+            self.rest()
         task, self._task = self._task, None
         if self._ended and kind is asyncio.CancelledError and task is not None and not task.uncancel():
             found, self._error = self._error or self._idle(), None

@@ -8,8 +8,9 @@ attribute, not a timer, since that happens twice a chunk.
 A provider may say that it still works: by a comment, a blank line, an event without content. Such a sign of life begins
 the time between two chunks again, but not the time of `max_silence_seconds`. Signs are looked for when the timer fires.
 
-The wait for the first chunk is bounded where the attempts are made, each by itself. Until then the timer stands for the
-total time, and from then on for the limit that comes first.
+The wait for the first chunk is bounded where the attempts are made, each by itself, and until then the total time alone
+counts. The timer is set for the time between two chunks from the start: the first chunk needs no other one then, and
+where it fires before, it sets itself again.
 
 Example. `next_chunk_seconds` is 120 and `max_silence_seconds` 600. A chunk comes at 0 s, then a ping every 15 s. At
 120 s the timer finds a ping at 120 s and sets itself for 240 s, and so on. At 600 s it reports `max_silence`. Without
@@ -19,7 +20,6 @@ pings it reports `next_chunk` at 120 s.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 
 from headwater_server.domain.errors import HeadwaterError, Reason
@@ -45,38 +45,41 @@ class Watchdog:
     """Calls `on_timeout` once when the provider was waited for too long.
 
     Args:
+        loop: the one that runs.
         heard: the loop's time of the provider's last sign of life; 0 for none.
         on_timeout: called with the name of the limit that was passed, and the limit in seconds.
-        total_seconds: from now to the end.
+        timeouts: the limits, of which the total time counts from now on.
 
     Attributes:
         since: the loop's time since which the stream has waited for the provider; None while it does not wait, and the
             provider may be silent. The stream sets it.
     """
 
-    __slots__ = ("_heard", "_loop", "_on_timeout", "_over", "_timeouts", "_timer", "_total", "since")
+    __slots__ = ("_due", "_heard", "_loop", "_on_timeout", "_over", "_timeouts", "_timer", "_total", "since")
 
     def __init__(
         self,
+        loop: asyncio.AbstractEventLoop,
         heard: Callable[[], float],
         on_timeout: Callable[[str, float], object],
-        total_seconds: float = math.inf,
+        timeouts: Timeouts,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._timeouts: Timeouts | None = None
-        self._total = total_seconds
-        self._over = self._loop.time() + total_seconds
+        now, self._total = loop.time(), timeouts.total_seconds
+        self._over = now + self._total
         self._heard = heard
         self._on_timeout = on_timeout
         self.since: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        if total_seconds < math.inf:
-            self._arm(self._over)
+        self._due = min(now + timeouts.next_chunk_seconds, self._over)
+        self._timer: asyncio.TimerHandle | None = loop.call_at(self._due, self._look)
 
     def begin(self, timeouts: Timeouts) -> None:
         """The first delta has come: the time between two is watched from now on."""
         self._timeouts = timeouts
-        self._arm(min(self._loop.time() + timeouts.next_chunk_seconds, self._over))
+        due = min(self._loop.time() + timeouts.next_chunk_seconds, self._over)
+        if due < self._due:
+            self._arm(due)
 
     def stop(self) -> None:
         """Ends the watch, and releases what it calls."""
@@ -88,9 +91,10 @@ class Watchdog:
     def _arm(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._due = when
         self._timer = self._loop.call_at(when, self._look)
 
-    def _due(self, since: float) -> tuple[float, str, float]:
+    def _next(self, since: float) -> tuple[float, str, float]:
         """When a wait that began then is over, and the limit that ends it, with its seconds."""
         due = self._over, "total", self._total
         if self._timeouts is None:
@@ -103,7 +107,7 @@ class Watchdog:
 
     def _look(self) -> None:
         now = self._loop.time()
-        due, limit, seconds = self._due(now if self.since is None else self.since)
+        due, limit, seconds = self._next(now if self.since is None else self.since)
         if due > now:
             self._arm(due)
         else:

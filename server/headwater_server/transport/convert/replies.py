@@ -107,7 +107,7 @@ def final_chunk(final: FinalChunk) -> agent_pb2.StreamChunk:
         provider_request_id=final.provider_request_id,
         message=chat_message(final.message) if final.message and finish.reason is FinishReason.TOOL_CALLS else None,
         citations=map(_citation, finish.citations),
-        cost=_cost(final),
+        cost="" if final.cost is None else cost_text(final.cost),
     )
 
 
@@ -247,9 +247,11 @@ def _counts(usage: Usage | None) -> dict[str, int | None] | None:
     if usage is None:
         return None
     counts: dict[str, int | None] = msgspec.structs.asdict(usage)
-    for name, count in counts.items():
-        if count is not None and not -MAX_INT32 <= count <= MAX_INT32:
-            counts[name] = MAX_INT32 if count > 0 else -MAX_INT32
+    known = tuple(filter(None, counts.values()))
+    if known and (max(known) > MAX_INT32 or min(known) < -MAX_INT32):
+        for name, count in counts.items():
+            if count is not None:
+                counts[name] = min(max(count, -MAX_INT32), MAX_INT32)
     return counts
 
 

@@ -124,7 +124,7 @@ def _messages(message: Question, bad: list[FieldViolation]) -> tuple[Message, ..
         if len(bad) > MAX_VIOLATIONS:
             break
     if message.prompt.strip():
-        messages.append(user_message(message.prompt))
+        messages.append(Message(Role.USER, (Text(message.prompt),)))
     elif message.prompt or not message.messages:
         bad.append(FieldViolation("prompt", "is empty; ask something, here or in messages"))
     return tuple(messages)

@@ -10,6 +10,7 @@ from headwater_server.transport.http2.frames import (
     END_STREAM,
     HAS_PRIORITY,
     LARGEST_WINDOW,
+    PADDED,
     ConnectionFaultError,
     ErrorCode,
     unpadded,
@@ -57,7 +58,7 @@ class BlockReader:
 
         Raises ConnectionFaultError.
         """
-        part = unpadded(flags, payload)
+        part = unpadded(flags, payload) if flags & PADDED else payload
         if flags & HAS_PRIORITY:
             if len(part) < 5:
                 raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "the priority is not whole")

@@ -18,6 +18,7 @@ from headwater_server.transport.http2.frames import (
     LAST_ID,
     MAX_CONCURRENT_STREAMS,
     MAX_HEADER_LIST_SIZE,
+    PADDED,
     PING,
     PREFACE,
     PRIORITY,
@@ -288,7 +289,7 @@ class Connection:
     def _data(self, flags: int, id: int, payload: bytes) -> None:
         size = len(payload)
         self._receiving.took(size)
-        stream = self._open(id)
+        stream = self.streams.get(id) or self._open(id)
         if stream is None:
             if not self._receiving.ended_early(id):  # otherwise it was on its way when the stream was ended here
                 self._answer(rst_stream(id, ErrorCode.STREAM_CLOSED))
@@ -296,10 +297,11 @@ class Connection:
         if stream.peer_ended:
             raise StreamFaultError(ErrorCode.STREAM_CLOSED, "the stream has ended")
         stream.took(size)
-        content, ends = unpadded(flags, payload), bool(flags & END_STREAM)
+        content, ends = unpadded(flags, payload) if flags & PADDED else payload, bool(flags & END_STREAM)
         if len(content) < SMALL_DATA and not ends:
             self._floods.empties.spend()
-        stream.count_content(len(content), ends=ends)
+        if stream.content_left is not None:
+            stream.count_content(len(content), ends=ends)
         stream.peer_ended = ends
         if (user := stream.user) is not None:
             if size:
@@ -334,7 +336,8 @@ class Connection:
             stream.user.ended()
 
     def _open_stream(self, id: int, fields: Fields, ends: bool) -> None:
-        self.sending.check_unread()
+        if self.sending.unread:
+            self.sending.check_unread()
         self._last = id
         if id > self._last_taken:
             self._receiving.remember(id, early=True)
@@ -344,11 +347,13 @@ class Connection:
             self._receiving.remember(id, early=True)
             self._answer(rst_stream(id, ErrorCode.REFUSED_STREAM))
             return
-        check_request(fields)
+        if not fields.is_request:
+            check_request(fields)
         stream = self.streams[id] = Stream(id, self.sending, self._stream_ended, ends)
         self.idle_since = None
-        stream.read_content_length(fields)
-        stream.count_content(0, ends=ends)
+        if (announced := fields.content_length) is not None:
+            stream.content_left = announced
+            stream.count_content(0, ends=ends)
         self._accept(stream, fields)
         if ends and stream.user is not None and not stream.over:
             stream.user.ended()

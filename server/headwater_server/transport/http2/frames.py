@@ -129,7 +129,8 @@ def header_frames(stream: int, block: bytes, max_frame: int, *, ends: bool) -> b
     """The frames of a header block, several where it is longer than a frame may be."""
     flags = END_STREAM if ends else 0
     if len(block) <= max_frame:
-        return frame(HEADERS, flags | END_HEADERS, stream, block)
+        size = len(block)  # not by `frame`: each call has two of these
+        return HEAD.pack(size >> 8, size & 0xFF, HEADERS, flags | END_HEADERS, stream) + block
     parts = [block[at : at + max_frame] for at in range(0, len(block), max_frame)]
     middle = [frame(CONTINUATION, 0, stream, part) for part in parts[1:-1]]
     last = frame(CONTINUATION, END_HEADERS, stream, parts[-1])

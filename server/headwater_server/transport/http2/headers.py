@@ -53,13 +53,29 @@ class Fields(tuple[tuple[bytes, bytes], ...]):
         """Their size, as HTTP/2 counts it."""
         return size_of(self)
 
+    @cached_property
+    def content_length(self) -> int | None:
+        """How much content they announce; None: they do not say. Raises StreamFaultError."""
+        found: int | None = None
+        for name, value in self:
+            if name == b"content-length":
+                if not value.isdigit() or len(value) > 19:
+                    raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "the length of the content is no number")
+                if found not in (None, int(value)):
+                    raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "the content has two lengths")
+                found = int(value)
+        return found
+
 
 _PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path"))
 _NEEDED = frozenset((b":method", b":scheme", b":path"))
 _NAME = re.compile(rb"[!-9;-@\[-~]+")  # no upper case, no colon, no space
 _OF_CONNECTIONS = frozenset((b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
 
-_SHORT = [bytes((size,)) for size in range(127)]
+SHORT = 127
+"""The length of a shorter text has one byte."""
+SIZES = [bytes((size,)) for size in range(SHORT)]
+"""These lengths."""
 
 logging.getLogger("hpack").setLevel(logging.WARNING)  # at level debug it writes all that callers send
 
@@ -141,14 +157,14 @@ def _integer(block: bytes, at: int, bits: int) -> tuple[int, int]:
 def literal(name: bytes, value: bytes) -> bytes:
     """A field that stands in its block as it is."""
     size, length = len(name), len(value)
-    if size < 127 and length < 127:
-        return b"\x00%b%b%b%b" % (_SHORT[size], name, _SHORT[length], value)
+    if size < SHORT and length < SHORT:
+        return b"\x00%b%b%b%b" % (SIZES[size], name, SIZES[length], value)
     return b"\x00" + _length(size) + name + _length(length) + value
 
 
 def _length(size: int) -> bytes:
-    if size < 127:
-        return _SHORT[size]
+    if size < SHORT:
+        return SIZES[size]
     size -= 127
     coded = bytearray((127,))
     while size > 127:
@@ -165,8 +181,6 @@ def size_of(fields: Iterable[tuple[bytes, bytes]]) -> int:
 
 def check_request(fields: Fields) -> None:
     """Raises StreamFaultError for fields that make no request."""
-    if fields.is_request:
-        return
     found = set()
     is_regular = False
     for name, value in fields:

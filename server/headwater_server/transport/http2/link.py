@@ -69,7 +69,7 @@ class Link(asyncio.BufferedProtocol):
         self._goodbye: asyncio.TimerHandle | None = None
         self._unwritten: list[bytes] = []
         self._unwritten_bytes = 0
-        self._is_write_due = False
+        self._is_write_due = self._is_gathering = False
         self._made = self._heard = self._loop.time()
         self._pinged: float | None = None
         self._inside: tuple[int, float] | None = (0, self._made)
@@ -145,6 +145,16 @@ class Link(asyncio.BufferedProtocol):
         self._unwritten_bytes = 0
         if not self._transport.is_closing():  # its caller may have gone since
             self._transport.write(data)
+
+    def gather(self) -> None:
+        """Says that `send_gathered` sends what is written from now on: the end of the round has nothing to do."""
+        self._is_gathering, self._is_write_due = not self._is_write_due, True
+
+    def send_gathered(self) -> None:
+        """Sends now what was written."""
+        if self._is_gathering:
+            self._is_gathering = self._is_write_due = False
+        self.flush()
 
     def close(self) -> None:
         """Sends what was written, then closes."""

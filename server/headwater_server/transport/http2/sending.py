@@ -51,6 +51,12 @@ class Wire(Protocol):
     def flush(self) -> None:
         """Sends now what was written."""
 
+    def gather(self) -> None:
+        """Says that `send_gathered` sends what is written from now on, before this callback ends."""
+
+    def send_gathered(self) -> None:
+        """Sends now what was written."""
+
     def hold(self, step: int) -> None:
         """Streams hold so many bytes more, or fewer, that the peer does not take yet."""
 
@@ -90,11 +96,13 @@ class Sending:
         "_is_serving",
         "_prefix",
         "flush",
+        "gather",
         "hold",
         "initial",
         "max_frame",
         "max_header_bytes",
         "paused",
+        "send_gathered",
         "sent",
         "unread",
         "waiting",
@@ -104,6 +112,7 @@ class Sending:
 
     def __init__(self, wire: Wire) -> None:
         self.write, self.flush, self.hold = wire.write, wire.flush, wire.hold
+        self.gather, self.send_gathered = wire.gather, wire.send_gathered
         self.window = DEFAULT_WINDOW
         self.initial = DEFAULT_WINDOW
         self.max_frame = LEAST_MAX_FRAME
@@ -116,8 +125,12 @@ class Sending:
 
     def headers(self, stream: int, block: bytes, *, ends: bool) -> None:
         """Sends a header block."""
-        prefix, self._prefix = self._prefix, b""
-        self.answer(header_frames(stream, prefix + block, self.max_frame, ends=ends))
+        if self._prefix:
+            block, self._prefix = self._prefix + block, b""
+        frames = header_frames(stream, block, self.max_frame, ends=ends)
+        if self.paused:
+            self.unread += len(frames)
+        self.write(frames)
 
     def answer(self, answer: bytes) -> None:
         """Sends bytes for which there is no window, and counts them while the peer does not read."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -56,15 +56,16 @@ class Server(aio.Server):
         self._listening: list[asyncio.Server | TlsListener] = []
         self._handshakes = Handshakes(self._make, limits.preface_seconds)
         self._links: dict[Link, Share] = {}
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls: dict[asyncio.Task[None], Callable[[asyncio.Task[None]], None]] = {}
         self._pending: set[Context] = set()
-        self._methods = Methods(interceptors, self._pending.discard)
+        self._methods = Methods(interceptors, self._pending.discard, self._ended)
         self._held = Held(limits.max_held_bytes)
         self._unsent = 0
         self._relieving: asyncio.Handle | None = None
         self._unpacker = Unpacker(limits.max_message_bytes)
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._stopping: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop
         self._latest: asyncio.Timeout | None = None
         self._alone = asyncio.Event()
         self._terminated = asyncio.Event()
@@ -101,7 +102,7 @@ class Server(aio.Server):
 
     async def start(self) -> None:
         """Takes calls."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         while self._bound:
             bound, tls = self._bound.pop()
             if tls is not None:
@@ -169,24 +170,35 @@ class Server(aio.Server):
             stream.finish(trailers(error.code, error.message, (), most, alone=True))
             return
         most, share = self._limits.max_message_bytes, self._links[link]
-        call = stream.user = Call(stream, head, link.peer, most, self._unpacker, share)
+        call = stream.user = Call(stream, head, link.peer, most, self._unpacker, share, self._loop)
         context = Context(call)
         self._pending.add(context)
-        task = context.task = asyncio.get_running_loop().create_task(self._methods.answer(context))
-        call.on_left = partial(_cancel, task)
-        self._calls.add(task)
-        task.add_done_callback(partial(self._answered, context))
+        task = context.task = self._loop.create_task(self._methods.answer(context))
+        call.on_left = task.cancel
+        self._calls[task] = failed = partial(self._failed, context)
+        task.add_done_callback(failed)
 
-    def _answered(self, context: Context, task: asyncio.Task[None]) -> None:
+    def _failed(self, context: Context, task: asyncio.Task[None]) -> None:
+        """The task of a call was cancelled, or has a fault."""
         self._pending.discard(context)  # a task that is cancelled early has not begun
-        self._calls.discard(task)
-        call, context.task = context.call, None
+        del self._calls[task]
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("the call of [%s] could not be ended", call.head.path, exc_info=error)
+            log.error("the call of [%s] could not be ended", context.call.head.path, exc_info=error)
+        self._release(context)
+
+    def _ended(self, context: Context) -> None:
+        """The handler of a call has ended: here, for a callback of its task would take another round of the loop."""
+        if (task := context.task) is not None:
+            task.remove_done_callback(self._calls.pop(task))
+        self._release(context)
+
+    def _release(self, context: Context) -> None:
+        call, context.task = context.call, None
         if not call.stream.over:  # the server stops, or has a fault: clients repeat a call that ends so
             call.finish(grpc.StatusCode.UNAVAILABLE, "the server has ended the call")
         call.release()
-        context.run_callbacks()
+        for callback in context.callbacks:
+            callback(context)
 
     # --- the end
 
@@ -255,7 +267,3 @@ class Server(aio.Server):
 
 def _unsent_of(link: Link) -> int:
     return link.unsent
-
-
-def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()

@@ -16,7 +16,6 @@ from headwater_server.transport.http2.frames import (
     rst_stream,
     window_update,
 )
-from headwater_server.transport.http2.headers import Fields
 from headwater_server.transport.http2.sending import Sending
 
 WINDOW = 64 * 1024
@@ -72,15 +71,16 @@ class Stream:
         peer_ended: whether the peer has sent all.
         over: whether it has ended.
         answered: whether bytes of an answer were sent.
+        content_left: bytes of content that the peer has announced and not sent; None: it has announced none.
     """
 
     __slots__ = (
-        "_content_left",
         "_held",
         "_is_over",
         "_sending",
         "_trailers",
         "answered",
+        "content_left",
         "id",
         "over",
         "peer_ended",
@@ -96,7 +96,7 @@ class Stream:
         self.peer_ended = ends
         self.over = False
         self.answered = False
-        self._content_left: int | None = None
+        self.content_left: int | None = None
         self.user: User | None = None
         self._sending = sending
         self._is_over = is_over
@@ -153,6 +153,14 @@ class Stream:
     def flush(self) -> None:
         """Sends now what would go out at the end of this round of the event loop."""
         self._sending.flush()
+
+    def gather(self) -> None:
+        """Says that `send_gathered` sends what is written from now on, before this callback ends."""
+        self._sending.gather()
+
+    def send_gathered(self) -> None:
+        """Sends now what was written."""
+        self._sending.send_gathered()
 
     def finish(self, block: bytes) -> None:
         """Ends the stream with these headers or trailers, after all that was sent."""
@@ -239,21 +247,11 @@ class Stream:
             self.room = room
             self._sending.write(window_update(self.id, step))
 
-    def read_content_length(self, fields: Fields) -> None:
-        """Notes how much the peer wants to send. Raises StreamFaultError."""
-        for name, value in fields:
-            if name == b"content-length":
-                if not value.isdigit() or len(value) > 19:
-                    raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "the length of the content is no number")
-                if self._content_left not in (None, int(value)):
-                    raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "the content has two lengths")
-                self._content_left = int(value)
-
     def count_content(self, size: int, *, ends: bool) -> None:
         """Counts bytes of the peer against the length that it has stated. Raises StreamFaultError."""
-        left = self._content_left
+        left = self.content_left
         if left is not None:
-            self._content_left = left = left - size
+            self.content_left = left = left - size
             if left < 0 or (ends and left):
                 raise StreamFaultError(ErrorCode.PROTOCOL_ERROR, "the content has another length than stated")
 

@@ -59,12 +59,8 @@ class Arrivals:
         self._looking = False
 
     async def receive(self, context: Context) -> bytes:
-        """Returns the request of a call. Raises HeadwaterError: SERVER_OVERLOADED, INVALID_REQUEST."""
-        takes = MAX_REQUEST_BYTES
-        if isinstance(context, LeanContext):
-            if (there := context.call.take()) is not None:
-                return there
-            takes = 0
+        """Waits for the request of a call. Raises HeadwaterError: SERVER_OVERLOADED, INVALID_REQUEST."""
+        takes = 0 if isinstance(context, LeanContext) else MAX_REQUEST_BYTES
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  gRPC runs each call in a task
         arrival = self._arriving[task] = _Arrival(takes)

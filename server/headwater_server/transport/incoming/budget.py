@@ -38,7 +38,10 @@ class RequestBudget:
 
     def begin(self, size: int) -> None:
         """As `take`. Raises HeadwaterError (SERVER_OVERLOADED) where there is no room."""
-        if not self.take(size):
+        taken = self.taken + size
+        if taken <= self._most:  # as nearly always; `take` knows the rest
+            self.taken = taken
+        elif not self.take(size):
             raise overloaded(
                 f"the requests of all running calls have {self.taken >> 20} MiB, of {self._most >> 20} MiB that "
                 "max_requests_mib allows; try again when some have ended"

@@ -30,6 +30,7 @@ from headwater_server.callers.running_calls import RunningCalls
 from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.transport.handlers import Behaviour, Context
 from headwater_server.transport.health import SERVICE_NAME
+from headwater_server.transport.http2.calls.context import Context as LeanContext
 from headwater_server.transport.interceptors.interceptor import Interceptor
 
 REFLECTION = "grpc.reflection."
@@ -88,7 +89,8 @@ class Authentication(Interceptor):
             caller.set(who)
             if admission.why_over is None:
                 return await behaviour(request, context)
-            return await running.run(behaviour(request, context), admission)
+            task = context.task if isinstance(context, LeanContext) else None
+            return await running.run(behaviour(request, context), admission, task)
 
         return allowed
 

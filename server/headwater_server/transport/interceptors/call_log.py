@@ -38,6 +38,7 @@ class CallLog(Interceptor):
         """Logs the end of the behaviour, however it ends."""
         name, line = method_name(path), log.bind()  # the method is called, so that logging is set up
         usual = "debug" if path.startswith(OWN_SERVICES) else "info"
+        say_usual = getattr(line, usual)
 
         async def logged(request: Any, context: Context) -> Any:
             began = time.monotonic()
@@ -58,8 +59,12 @@ class CallLog(Interceptor):
                 code = context.code() or code
                 raise
             finally:
-                say = getattr(line, _level(code, facts) or usual)
-                say("rpc", rpc=name, code=code.name, seconds=round(time.monotonic() - began, 4))
+                seconds = round(time.monotonic() - began, 4)
+                if code is grpc.StatusCode.OK and "reason" not in facts:
+                    say_usual("rpc", rpc=name, code="OK", seconds=seconds)  # the name of a member takes a microsecond
+                else:
+                    say = getattr(line, _level(code, facts) or usual)
+                    say("rpc", rpc=name, code=code.name, seconds=seconds)
 
         return logged
 

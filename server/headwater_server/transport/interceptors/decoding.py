@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 
 from headwater_server.transport.handlers import Context, Handler, behaviour_of, remake
+from headwater_server.transport.http2.calls.context import Context as LeanContext
 from headwater_server.transport.incoming.arrivals import Arrivals
 from headwater_server.transport.incoming.budget import RequestBudget
 from headwater_server.transport.incoming.reader import RequestReader
@@ -53,7 +54,11 @@ class Decoding(grpc.aio.ServerInterceptor):
 
         async def one(_: Any, context: Context) -> Any:
             turns.check()
-            message, size = reader.weigh(await receive(context))
+            raw = context.call.take() if isinstance(context, LeanContext) else None
+            if raw is None:
+                raw = await receive(context)
+            message, size = reader.weigh(raw)
+            del raw
             budget.begin(size)
             try:
                 work = behaviour(message, context)

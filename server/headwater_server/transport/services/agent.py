@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from operator import attrgetter
 
@@ -72,7 +72,7 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         self._offers = offers
         self._streams = streams
         self._replays = replays
-        self._version = version
+        self._version = "headwater-version", version
         self._aside = Aside()
 
     async def _parsed(self, parse: Callable[..., ParsedRequest], request: Question, context: Context) -> ParsedRequest:
@@ -98,18 +98,13 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         remaining = context.time_remaining()
         return parsed if remaining is None else parsed.until(asyncio.get_running_loop().time() + remaining)
 
-    def _headers(self, stream: LiveStream) -> tuple[tuple[str, str], ...]:
-        return ("headwater-stream-id", stream.id), ("headwater-version", self._version)
-
-    async def _write(
+    def _write(
         self, stream: LiveStream, source: Reading, context: Context, heartbeat_seconds: float | None
-    ) -> None:
-        headers, idle_seconds = self._headers(stream), self._idle_reader_seconds
+    ) -> Awaitable[None]:
+        """Writes a stream; to be awaited. Its facts are for the caller to log: that saves a coroutine each stream."""
         add_facts(stream_id=stream.id)
-        try:
-            await write_stream(stream, source, context, headers, heartbeat_seconds, idle_seconds)
-        finally:
-            _log_stream(stream)
+        headers = ("headwater-stream-id", stream.id), self._version
+        return write_stream(stream, source, context, headers, heartbeat_seconds, self._idle_reader_seconds)
 
     async def Stream(  # type: ignore[override]  # noqa: N802  gRPC also takes a coroutine that writes
         self, request: agent_service_pb2.StreamRequest, context: Context
@@ -120,11 +115,17 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         opening, heartbeat_seconds = self._opener.open_stream(parsed), parsed.heartbeat_seconds
         if parsed.resumable:
             async with self._replays.open_stream(opening, parsed.continues) as attached:
-                await self._write(attached.stream, attached.reader, context, heartbeat_seconds)
+                try:
+                    await self._write(attached.stream, attached.reader, context, heartbeat_seconds)
+                finally:
+                    _log_stream(attached.stream)
         else:
             del parsed  # the stream does not keep it either
             async with opening as stream:
-                await self._write(stream, stream, context, heartbeat_seconds)
+                try:
+                    await self._write(stream, stream, context, heartbeat_seconds)
+                finally:
+                    _log_stream(stream)
 
     async def ResumeStream(  # type: ignore[override]  # noqa: N802
         self, request: agent_service_pb2.ResumeStreamRequest, context: Context
@@ -139,7 +140,10 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
         if bad:
             raise invalid_request(bad)
         async with self._replays.resume(request.stream_id, request.after_sequence) as attached:
-            await self._write(attached.stream, attached.reader, context, heartbeat)
+            try:
+                await self._write(attached.stream, attached.reader, context, heartbeat)
+            finally:
+                _log_stream(attached.stream)
 
     async def Run(  # noqa: N802
         self, request: agent_service_pb2.RunRequest, context: Context
@@ -156,7 +160,8 @@ class AgentService(agent_service_pb2_grpc.AgentServiceServicer):
 
     async def _whole(self, stream: LiveStream, context: Context) -> agent_service_pb2.RunResponse:
         reply = ReplyAccumulator()
-        begun = asyncio.create_task(context.send_initial_metadata(self._headers(stream)))
+        headers = ("headwater-stream-id", stream.id), self._version
+        begun = asyncio.create_task(context.send_initial_metadata(headers))
         try:
             chunk = await stream.next()
         finally:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+
+import grpc
 
 from headwater_server.domain.chunks import Chunk, FinalChunk
 from headwater_server.domain.errors import HeadwaterError
@@ -13,6 +15,7 @@ from headwater_server.streaming.times.idle import IdleWatch
 from headwater_server.telemetry.call_facts import add_facts
 from headwater_server.transport.convert import replies
 from headwater_server.transport.handlers import Context
+from headwater_server.transport.http2.calls.call import Call
 from headwater_server.transport.http2.calls.context import Context as LeanContext
 from headwater_server.transport.http2.stream import Sent
 from headwater_server.transport.services.chunk_messages import chunk_bytes, message_of
@@ -23,15 +26,15 @@ HEADERS_SECONDS = 0.02
 """The headers go out so late, or with the first chunk if that comes before, in one write."""
 
 
-async def write_stream(
+def write_stream(
     stream: LiveStream,
     source: Reading,
     context: Context,
     headers: Sequence[tuple[str, str]],
     heartbeat_seconds: float | None,
     idle_seconds: float,
-) -> None:
-    """Writes the headers while the provider answers, then all chunks. Raises HeadwaterError.
+) -> Awaitable[None]:
+    """Writes the headers while the provider answers, then all chunks; to be awaited at once. Raises HeadwaterError.
 
     Args:
         stream: the stream.
@@ -41,10 +44,70 @@ async def write_stream(
         heartbeat_seconds: after which an empty chunk is written on a quiet stream; None for none.
         idle_seconds: how long the caller may take nothing.
     """
+    if heartbeat_seconds is None and isinstance(context, LeanContext):
+        return _push(stream, source, context, headers, idle_seconds)
+    return _write(stream, source, context, headers, heartbeat_seconds, idle_seconds)
+
+
+async def _push(
+    stream: LiveStream, source: Reading, context: LeanContext, headers: Sequence[tuple[str, str]], idle_seconds: float
+) -> None:
+    """Writes the stream to a call that takes messages at once, as it nearly always does: no write waits then."""
+    call = context.call
+    # Not at once: the write wakes the caller, who competes for a core with the question to the provider.
+    waiting = call.loop.call_later(HEADERS_SECONDS, call.send_headers, headers)
+    try:
+        chunk = await source.next()
+        message = _first_bytes(chunk, stream)
+    except BaseException:
+        call.send_headers(headers)  # unless they were sent
+        raise
+    finally:
+        waiting.cancel()
+    with IdleWatch(idle_seconds, detaches=stream.resumable, task=context.task) as reader:
+        _end_reader_with(stream, source, reader)
+        if not isinstance(chunk, FinalChunk):
+            if (sent := call.send_first(headers, message)) is not Sent.SENT or call.stream.is_full:
+                await _until_sent(call, sent, message, reader)
+                call.stream.flush()
+            del chunk, message  # a provider may say nothing for minutes
+            chunk = await _Pushing(source, call, reader).run()
+            message = message_of(chunk).SerializeToString()
+        else:
+            call.send_headers(headers)
+        log_end(chunk)
+        if (sent := call.try_send(message)) is not Sent.SENT or call.stream.is_full:
+            await _until_sent(call, sent, message, reader)
+
+
+async def _until_sent(call: Call, sent: Sent, message: bytes, reader: IdleWatch) -> None:
+    """Waits until a message has gone out. Raises InternalError when the call has ended."""
+    reader.begin()
+    if not await call.settle(sent, message):
+        raise grpc.aio.InternalError("the call has ended")
+    reader.busy_since = None
+
+
+def _end_reader_with(stream: LiveStream, source: Reading, reader: IdleWatch) -> None:
+    """Has the reader of a stream hurry when that is ended from outside; a resumable one ends without its readers."""
+    if source is stream:
+        stream.on_cut = reader.hurry
+        if isinstance(stream.outcome, HeadwaterError):
+            reader.hurry(stream.outcome)  # it came while the first chunk was on its way to this task
+
+
+async def _write(
+    stream: LiveStream,
+    source: Reading,
+    context: Context,
+    headers: Sequence[tuple[str, str]],
+    heartbeat_seconds: float | None,
+    idle_seconds: float,
+) -> None:
+    """Writes the stream to any call, with heartbeats between its chunks where they are wanted."""
     outlet, begun, write_last, waiting = None, None, None, None
     if isinstance(context, LeanContext):
         outlet, write_last = context.call, context.write_last
-        # Not at once: the write wakes the caller, who competes for a core with the question to the provider.
         waiting = asyncio.get_running_loop().call_later(HEADERS_SECONDS, outlet.send_headers, headers)
     else:
         begun = asyncio.create_task(context.send_initial_metadata(headers))
@@ -59,10 +122,7 @@ async def write_stream(
                 outlet.send_headers(headers)  # unless they were sent
         message = _first_bytes(chunk, stream)
         with IdleWatch(idle_seconds, detaches=stream.resumable) as reader:
-            if source is stream:  # a resumable one ends without its readers
-                stream.on_cut = reader.hurry
-                if isinstance(stream.outcome, HeadwaterError):
-                    reader.hurry(stream.outcome)  # it came while the first chunk was on its way to this task
+            _end_reader_with(stream, source, reader)
             if not isinstance(chunk, FinalChunk):
                 reader.begin()
                 await line.write(message)

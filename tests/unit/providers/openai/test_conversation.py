@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from headwater_server.domain.messages import CacheHint, Image, Message, Role, Text, ToolCall, ToolResult
 from headwater_server.providers.openai.chat import OpenAIChatWire

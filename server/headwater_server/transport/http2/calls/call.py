@@ -38,6 +38,7 @@ class Call:
         most_bytes: of a message; 0: no limit.
         unpacker: decompresses messages.
         share: counts what has come and was not taken, for all calls of the connection.
+        loop: the one that runs.
 
     Attributes:
         held: the bytes that have come and that the handler has not taken.
@@ -50,7 +51,6 @@ class Call:
     __slots__ = (
         "_has_headers",
         "_is_read",
-        "_loop",
         "_messages",
         "_reader",
         "_reading",
@@ -63,6 +63,7 @@ class Call:
         "has_left",
         "head",
         "held",
+        "loop",
         "on_left",
         "on_writable",
         "peer",
@@ -70,13 +71,20 @@ class Call:
     )
 
     def __init__(
-        self, stream: Stream, head: Head, peer: Peer, most_bytes: int, unpacker: Unpacker, share: Share
+        self,
+        stream: Stream,
+        head: Head,
+        peer: Peer,
+        most_bytes: int,
+        unpacker: Unpacker,
+        share: Share,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.stream, self.head, self.peer = stream, head, peer
         self.has_left = False
-        self.on_left: Callable[[], None] | None = None
+        self.on_left: Callable[[], object] | None = None
         self.on_writable: Callable[[], None] | None = None
-        self._loop = asyncio.get_running_loop()
+        self.loop = loop
         self._unpacker, self._share = unpacker, share
         self.held = 0
         self._reader = MessageReader(most_bytes, head.encoding)
@@ -88,8 +96,8 @@ class Call:
         self.deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         if head.timeout is not None:
-            self.deadline = self._loop.time() + head.timeout
-            self._timer = self._loop.call_at(self.deadline, self._late)
+            self.deadline = self.loop.time() + head.timeout
+            self._timer = self.loop.call_at(self.deadline, self._late)
 
     # --- from the caller
 
@@ -109,7 +117,7 @@ class Call:
     def _pop(self) -> bytes:
         message = self._messages.pop(0)
         self._unread -= len(message) + PREFIX_BYTES
-        self._count()
+        self._share.change(self, self._unread + self._reader.held)
         if not self.stream.peer_ended:
             self._allow()
         return message
@@ -119,7 +127,7 @@ class Call:
         while not self._messages:
             if self.stream.peer_ended or self.stream.over or self.has_left:
                 return None
-            self._reading = self._loop.create_future()
+            self._reading = self.loop.create_future()
             try:
                 await self._reading
             finally:
@@ -146,12 +154,12 @@ class Call:
         if found:
             self._messages.extend(found)
             self._unread += sum(map(len, found)) + PREFIX_BYTES * len(found)
-        self._count()
+        self._share.change(self, self._unread + self._reader.held)
         self._share.relieve()
         if not self.has_left:
             if not self.stream.peer_ended:
                 self._allow()
-            if found:
+            if found and self._reading is not None:
                 _wake(self._reading)
 
     def ended(self) -> None:
@@ -159,7 +167,8 @@ class Call:
         if self._reader.held:
             self.finish(grpc.StatusCode.INTERNAL, "the last message has no end")
             self._leave()
-        _wake(self._reading)
+        if self._reading is not None:
+            _wake(self._reading)
 
     def was_reset(self) -> None:
         """The caller, or its connection, has gone."""
@@ -173,9 +182,6 @@ class Call:
         self._forget_messages()
         self.finish(error.code, error.message)
         self._leave()
-
-    def _count(self) -> None:
-        self._share.change(self, self._unread + self._reader.held)
 
     def _allow(self) -> None:
         """Lets the caller send as much as is to be held, and a message that has begun to its end."""
@@ -192,7 +198,8 @@ class Call:
 
     def _forget_messages(self) -> None:
         self._messages.clear()
-        self._share.change(self, 0)
+        if self.held:
+            self._share.change(self, 0)
         self._unread = 0
         self._reader = _NO_READER
 
@@ -221,14 +228,29 @@ class Call:
 
     async def send(self, message: bytes) -> bool:
         """Sends a message, and waits until it has gone out; False when the call has ended."""
-        while (sent := self.try_send(message)) is Sent.FULL:
+        return await self.settle(self.try_send(message), message)
+
+    def send_first(self, metadata: Metadata, message: bytes) -> Sent:
+        """Sends the first headers, unless they were sent, and a message, at once; see `send_headers` and `try_send`."""
+        stream = self.stream
+        stream.gather()
+        try:
+            self.send_headers(metadata)
+            return self.try_send(message)
+        finally:
+            stream.send_gathered()
+
+    async def settle(self, sent: Sent, message: bytes) -> bool:
+        """Waits until a message has gone out of which `try_send` has said this; False when the call has ended."""
+        while sent is Sent.FULL:
             await self._gone_out()
+            sent = self.try_send(message)
         if sent is Sent.SENT and self.stream.is_full:
             await self._gone_out()
         return sent is Sent.SENT and not self.has_left
 
     async def _gone_out(self) -> None:
-        self._writing = self._loop.create_future()
+        self._writing = self.loop.create_future()
         try:
             await self._writing
         finally:
@@ -274,5 +296,6 @@ class Call:
 
 
 def _wake(future: asyncio.Future[None] | None) -> None:
+    """Ends the wait for this, if there is one."""
     if future is not None and not future.done():
         future.set_result(None)

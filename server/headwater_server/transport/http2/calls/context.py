@@ -25,6 +25,7 @@ class Context(aio.ServicerContext[Any, Any]):
     Attributes:
         call: the same, which takes bytes without waiting.
         task: in which the handler runs; None when it has ended.
+        callbacks: called with this when the handler has ended.
     """
 
     def __init__(self, call: Call) -> None:
@@ -34,7 +35,7 @@ class Context(aio.ServicerContext[Any, Any]):
         self._code: grpc.StatusCode | None = None
         self._details = ""
         self._metadata: Metadata = ()
-        self._callbacks: list[Callable[[Any], None]] = []
+        self.callbacks: list[Callable[[Any], None]] = []
         self._written = 0
         self.task: asyncio.Task[None] | None = None
 
@@ -170,12 +171,7 @@ class Context(aio.ServicerContext[Any, Any]):
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
         """Calls this with the context when the handler has ended."""
-        self._callbacks.append(callback)
-
-    def run_callbacks(self) -> None:
-        """The handler has ended."""
-        for callback in self._callbacks:
-            callback(self)
+        self.callbacks.append(callback)
 
 
 class Requests(AsyncIterator[Any]):

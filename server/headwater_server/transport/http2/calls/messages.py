@@ -61,6 +61,10 @@ class MessageReader:
 
     def read(self, data: bytes) -> Sequence[bytes]:
         """The messages that are whole now. Raises RefusedError."""
+        if self._buffer is None and len(data) >= PREFIX_BYTES:  # one message in one piece, as nearly all requests are
+            flag, length = PREFIX.unpack_from(data)
+            if not flag and len(data) == PREFIX_BYTES + length and (not self._most or length <= self._most):
+                return (data[PREFIX_BYTES:],)
         whole: bytes | bytearray = data
         if self._buffer is not None:
             self._buffer += data

@@ -6,13 +6,14 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
 
 import grpc
 
 from headwater_server.transport.http2.calls.messages import ENCODINGS, RefusedError
-from headwater_server.transport.http2.headers import FIELD_BYTES, literal
+from headwater_server.transport.http2.headers import FIELD_BYTES, SHORT, SIZES, literal
 
 Metadata: TypeAlias = "Iterable[tuple[str, str | bytes]]"
 
@@ -59,7 +60,6 @@ MOST_ENTRIES = 256
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
 _KEY = re.compile(r"[0-9a-z_.-]+")
-_TEXT = re.compile(r"[ -~]*")
 _PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 _OWN = frozenset(
     (b"te", b"content-type", b"content-length", b"accept-encoding", b"grpc-accept-encoding", b"grpc-timeout")
@@ -129,21 +129,30 @@ def _binary(name: bytes, value: bytes) -> bytes:
         raise RefusedError(grpc.StatusCode.INTERNAL, f"{name.decode('ascii')[:40]} is no base64") from None
 
 
-def _fields(metadata: Metadata) -> list[tuple[bytes, bytes]]:
-    """The metadata as it is sent. Raises ValueError for an entry that cannot be."""
-    fields = []
+def _fitting(metadata: Metadata, taken: int, most_bytes: int | None) -> bytes:
+    """The metadata as it is sent; empty where it is too much. Raises ValueError for an entry that cannot be sent."""
+    size, block = taken, b""
     for key, value in metadata:
-        if not _KEY.fullmatch(key):
-            raise ValueError(f"the key {key!r} of metadata has other characters than 0-9 a-z _ . -")
-        if key.endswith("-bin"):
+        name, begin = _name(key)
+        if name[-4:] == b"-bin":
             raw = base64.b64encode(value if isinstance(value, bytes) else value.encode()).rstrip(b"=")
         else:
             text = value.decode("latin-1") if isinstance(value, bytes) else value
-            if not _TEXT.fullmatch(text):
+            if not (text.isascii() and text.isprintable()):
                 raise ValueError(f"the metadata {key!r} is not printable ASCII; bytes have a key that ends in -bin")
             raw = text.encode("ascii")
-        fields.append((key.encode("ascii"), raw))
-    return fields
+        size += len(name) + len(raw) + FIELD_BYTES
+        block += literal(name, raw) if len(raw) >= SHORT else begin + SIZES[len(raw)] + raw
+    return block if most_bytes is None or size <= most_bytes else b""
+
+
+@lru_cache(maxsize=64)
+def _name(key: str) -> tuple[bytes, bytes]:
+    """The key of metadata as it is sent, and its field up to the value: there are few keys. Raises ValueError."""
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"the key {key!r} of metadata has other characters than 0-9 a-z _ . -")
+    name = key.encode("ascii")
+    return name, literal(name, b"")[:-1]
 
 
 def headers(metadata: Metadata, most_bytes: int | None) -> bytes:
@@ -177,11 +186,3 @@ def trailers(
     if metadata:
         block += _fitting(metadata, _HEAD_BYTES + len(block) + 2 * FIELD_BYTES, most_bytes)
     return _HEAD + block if alone else block
-
-
-def _fitting(metadata: Metadata, taken: int, most_bytes: int | None) -> bytes:
-    size, block = taken, b""
-    for name, value in _fields(metadata):
-        size += len(name) + len(value) + FIELD_BYTES
-        block += literal(name, value)
-    return block if most_bytes is None or size <= most_bytes else b""

@@ -39,10 +39,16 @@ class Methods:
         interceptors: around each method, outermost first. Where all of them have a true attribute `by_method`, which
             says that their answer depends on the method alone, they are asked once a method.
         begun: called with each call that begins.
+        ended: called with each call whose handler has ended without a fault, when its status is on its way.
     """
 
-    def __init__(self, interceptors: Sequence[aio.ServerInterceptor], begun: Callable[[Context], object]) -> None:
-        self._begun = begun
+    def __init__(
+        self,
+        interceptors: Sequence[aio.ServerInterceptor],
+        begun: Callable[[Context], object],
+        ended: Callable[[Context], object],
+    ) -> None:
+        self._begun, self._ended = begun, ended
         self._interceptors = tuple(interceptors)
         self._by_method = all(getattr(one, "by_method", False) for one in interceptors)
         self._surrounded: dict[str, Any] = {}
@@ -90,6 +96,7 @@ class Methods:
             else:
                 await result
             context.finish()
+            self._ended(context)
         except aio.AbortError:
             context.finish()
         except Exception as error:
