@@ -7,8 +7,7 @@ from typing import ClassVar
 
 from msgspec.structs import replace
 
-from headwater_server.domain.messages import AgentConfig, Message
-from headwater_server.domain.secret_text import QuietStruct
+from headwater_server.domain.messages import AgentConfig, Message, QuietStruct
 from headwater_server.streaming.terms import Continuation
 
 

@@ -18,10 +18,10 @@ from headwater_server.domain.messages import (
     AgentConfig,
     ChatRequest,
     Message,
+    QuietStruct,
     Role,
     Text,
 )
-from headwater_server.domain.secret_text import QuietStruct
 from headwater_server.providers.admitted import AdmittedStream
 from headwater_server.providers.base import ProviderStream
 from headwater_server.providers.caller_urls.check import check_urls

@@ -14,8 +14,6 @@ from typing import Any, ClassVar, TypeAlias
 
 import msgspec
 
-from headwater_server.domain.secret_text import QuietStruct
-
 PROVIDER_KEY = "headwater-provider-key"
 """Metadata of a call: the caller's own key for the provider."""
 
@@ -23,6 +21,22 @@ PROVIDER_HEADER = "headwater-provider-header-"
 """The beginning of metadata that is sent to the provider as a header: its name follows."""
 
 _PARTS = attrgetter("parts")
+
+
+class QuietStruct(msgspec.Struct, frozen=True):
+    """A struct with fields that `repr` does not show, so that no log has them.
+
+    Attributes:
+        UNSEEN: the names of these fields.
+    """
+
+    UNSEEN: ClassVar[tuple[str, ...]] = ()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [(name, getattr(self, name)) for name in self.__struct_fields__ if name not in self.UNSEEN]
 
 
 class Role(StrEnum):

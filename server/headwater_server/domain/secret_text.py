@@ -11,10 +11,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, ClassVar
 from urllib.parse import quote, unquote
-
-import msgspec
 
 HIDDEN = "***"
 
@@ -127,19 +124,3 @@ def _is_mixed(word: str) -> bool:
 def looks_like_name(text: str) -> bool:
     """Whether a text of a caller or a provider may be shown where a name belongs."""
     return _NAME.fullmatch(text) is not None and ("%" not in text or _NAME.fullmatch(unquote(text)) is not None)
-
-
-class QuietStruct(msgspec.Struct, frozen=True):
-    """A struct with fields that `repr` does not show, so that no log has them.
-
-    Attributes:
-        UNSEEN: the names of these fields.
-    """
-
-    UNSEEN: ClassVar[tuple[str, ...]] = ()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        return [(name, getattr(self, name)) for name in self.__struct_fields__ if name not in self.UNSEEN]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from headwater_server.domain.errors import HeadwaterError, Reason
-from headwater_server.domain.secret_text import QuietStruct
+from headwater_server.domain.messages import QuietStruct
 
 
 class OutgoingCall(QuietStruct, frozen=True):
