@@ -203,6 +203,11 @@ class AttemptedReply:
                 self._name()
         self._deadline = min(self._deadline, self._began + self._answerer.timeouts.total_seconds)
 
+    def start(self) -> None:
+        """Asks the first target as far as that needs no wait; see Source."""
+        if self._tracer is None and (start := getattr(self._stream, "start", None)) is not None:
+            start()  # with traces the work of the provider belongs to a span that begins later
+
     def _ask(self) -> ProviderStream:
         """Begins the next attempt. Raises HeadwaterError (INVALID_REQUEST) when its target cannot express it."""
         self._began, target = self._loop.time(), self._asked.target

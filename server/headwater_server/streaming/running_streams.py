@@ -69,8 +69,9 @@ class RunningStreams:
         continues: Continuation | None = None,
         terms: StreamTerms = NO_TERMS,
     ) -> LiveStream:
-        """A new stream, or the next round of one; its caller must `end` it, which closes all that it holds.
+        """A new stream, or the next round of one, for the task that reads it until it has begun.
 
+        The caller must `end` it, which closes all that it holds.
         The source is closed where it does not begin. Raises HeadwaterError: SERVER_DRAINING when the server takes no
         new work, SERVER_OVERLOADED when as many run as may, INVALID_REQUEST when the round before still runs,
         STREAM_NOT_FOUND when that is another caller's.
@@ -80,6 +81,8 @@ class RunningStreams:
         except HeadwaterError:
             await source.aclose()
             raise
+        if (start := getattr(source, "start", None)) is not None:
+            start()  # the provider works while the rest is made
         after = continues.sequence if continues else 0
         stream_id = continues.stream_id if continues else new_stream_id(self._index, resumable=terms.resumable)
         stream = LiveStream(stream_id, answerer, source, after, terms)

@@ -25,6 +25,7 @@ from headwater_server.providers.http.site import Site
 from headwater_server.providers.http.transport_errors import transport_errors
 from headwater_server.providers.http1.answer import READ_AHEAD_BYTES
 from headwater_server.providers.wires.errors import request_id
+from headwater_server.streaming.begun import Begun
 from headwater_server.streaming.source import Receiver
 
 _OK = 200
@@ -48,6 +49,7 @@ class HttpStream:
 
     __slots__ = (
         "_answer",
+        "_asking",
         "_body",
         "_call",
         "_credential",
@@ -97,6 +99,7 @@ class HttpStream:
         self._secrets = site.secrets
         self._loop = asyncio.get_running_loop()
         self._answer: Answer | None = None
+        self._asking: Begun[tuple[Answer, str]] | None = None
         self._body: Body | None = None
         self._decoder: Decoder
         self._undecoded: list[bytes] = []
@@ -111,10 +114,17 @@ class HttpStream:
         self._failure: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
 
+    def start(self) -> None:
+        """Asks as far as that needs no wait, for the task that reads next. A fault is raised to the reader."""
+        if not self._is_large:
+            self._asking = Begun(self._ask())
+
     async def aclose(self) -> None:
         """Ends the reply and closes its connection, unless it was read to its end."""
         self._is_over = True
         self._receiver = None
+        if self._asking is not None:
+            self._asking.close()
         if self._reader is not None:
             self._wake()
         if self._decoding is not None:
@@ -291,16 +301,21 @@ class HttpStream:
         finally:
             del failure
 
-    async def _open(self) -> None:
-        """Asks, and looks at the head of the answer."""
+    async def _ask(self) -> tuple[Answer, str]:
+        """The answer, of which only the head was looked at, and the secret that it was asked with."""
         client = self._site.client
         encoded = await client.aside.do(self._encode, is_large=True) if self._is_large else self._encode()
         call = self._call(encoded)
         del self._encode, self._call  # they refer to the whole request, and a reply can take minutes
         try:
-            answer, key = await send_signed(client, call, self._credential)
+            return await send_signed(client, call, self._credential)
         except transport_errors() as error:
             raise unreachable(error) from error
+
+    async def _open(self) -> None:
+        """Asks, and looks at the head of the answer."""
+        asking, self._asking = self._asking, None
+        answer, key = await (asking or self._ask())
         self._answer = answer
         self._secrets = (key, *self._site.secrets)
         if found := request_id(answer.headers):
