@@ -32,8 +32,8 @@ class Receiver(Protocol):
 class Source(Protocol):
     """A reply under way. The first `read` starts the work; `aclose` ends it and frees its connection.
 
-    A source may have a method `start`, without arguments, which starts the work as far as that needs no wait. The task
-    that calls it must be the one that reads. What fails is raised by `read`.
+    A source may have a method `start`, without arguments, that starts the work as far as that needs no wait. The task
+    that calls it must be the one that reads. A fault is raised by `read`.
     """
 
     @property

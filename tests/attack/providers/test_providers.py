@@ -22,9 +22,9 @@ from headwater_server.providers.ollama import decoder as ollama_decoder
 from headwater_server.providers.openai import chat_decoder, responses_decoder
 from headwater_server.providers.openai.settings import OpenAISettings
 from headwater_server.providers.types import build_provider
-from headwater_server.providers.wires import framing
 from headwater_server.providers.wires.bodies import arguments_object
 from headwater_server.providers.wires.decoder import EventDecoder
+from headwater_server.providers.wires.events import framing
 from tests.support.attacks import OtherCaller, memory, others_wait_at_most
 from tests.support.servers.server import ServerProcess
 from tests.support.upstream.upstream import Answer, Upstream, always

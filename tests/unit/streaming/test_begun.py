@@ -34,7 +34,7 @@ async def test_it_runs_at_once_until_it_must_wait():
     assert work.steps == ["begun"]
     work.gates[0].set_result(None)
     await asyncio.sleep(0)
-    assert work.steps == ["begun"]  # nobody awaits it yet
+    assert work.steps == ["begun"]  # it is not awaited yet
     asyncio.get_running_loop().call_soon(work.gates[1].set_result, None)
     assert await begun == "done"
     assert work.steps == ["begun", "passed 0", "passed 1", "over"]

@@ -1,4 +1,4 @@
-"""A question that is asked while its stream is still being made, before anybody reads."""
+"""A question that is asked while its stream is still being made, before it is read."""
 
 from __future__ import annotations
 
