@@ -168,7 +168,8 @@ class MessagesDecoder(EventDecoder):
             said = _text_delta(delta, _DELTA, number)
             if said is None:
                 return self._cite(delta.citation, _DELTA, number)
-            if said.content and not (said.thinking or said.thinking_signature):
+            # A text that was joined of parts may stand elsewhere in the event in one piece.
+            if said.content and said.content is delta.text and not (said.thinking or said.thinking_signature):
                 self._alone = said
             return said
         # Tools that Anthropic runs itself stream their input too; they are no calls for the caller.

@@ -124,6 +124,44 @@ def test_it_says_what_it_says_without_a_pattern(wire, reads):
     assert read(make("text/event-stream"), pieces) == read(plain, pieces)
 
 
+def data_of(event: bytes) -> bytes:
+    return event.partition(b"data: ")[2].strip()
+
+
+def like(event: bytes, data: bytes) -> bytes:
+    return event.replace(data_of(event), data)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("around", [b"%b%b", b"[%b,%b]"])
+def test_an_event_with_several_objects_is_no_pattern_of_the_last_one(wire, around):
+    make, event = WIRES[wire]
+    pieces = [like(event("a"), around % (data_of(event("a")), data_of(event(last)))) for last in ("b", "c")]
+    events, _ = read(make("text/event-stream"), pieces)
+    assert "".join(each.content for each in events if isinstance(each, Delta)) == "abac"
+
+
+@pytest.mark.parametrize(("before", "cut"), [(b" ", 0), (b"\0", 0), (b"", 2)])
+def test_what_only_the_beginning_of_a_body_may_have_is_in_no_pattern(before, cut):
+    event = chat_event("a")
+    pieces = [event[:cut], before + event[cut:], before + chat_event("b")[cut:]]
+    plain = ChatDecoder("text/event-stream")
+    plain._misses = decoders.MOST_MISSES
+    assert read(ChatDecoder("text/event-stream"), pieces) == read(plain, pieces)
+
+
+def test_a_text_that_is_joined_of_parts_is_looked_for_nowhere_else():
+    pieces = [
+        like(
+            messages_event(""),
+            b'{"type":"content_block_delta","id":"%b","index":0,"delta":{"text":["a","b"]}}' % id,
+        )
+        for id in (b"ab", b"cd")
+    ]
+    events, _ = read(MessagesDecoder("text/event-stream"), pieces)
+    assert [each.content for each in events if isinstance(each, Delta)] == ["ab", "ab"]
+
+
 def pattern_of(text: str, event: Callable[..., bytes] = chat_event) -> TextPattern:
     pattern = TextPattern.of(event(text), text)
     assert pattern is not None

@@ -52,7 +52,10 @@ class AnyFraming:
         self._head = head
         if head in _BEGINS or BYTE_ORDER_MARK.startswith(head):
             return []
-        return self._choose(head)
+        messages = self._choose(head)
+        if head != data and isinstance(self._chosen, SSEDecoder):
+            self._chosen.is_lone = False  # other bytes came with the event, or before
+        return messages
 
     @property
     def is_lone(self) -> bool:
