@@ -266,7 +266,7 @@ class EventDecoder(ABC):
             for item in _items(text):
                 if self._final is None and not self._ended and (delta := self._object(ServerSentEvent(event, item))):
                     self._more.append(delta)
-        self._alone = None  # what one of them says is not all that the event says
+        self._alone = None  # the event says more than one of them
         return None
 
     def _unknown(self, data: bytes) -> None:
