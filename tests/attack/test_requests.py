@@ -220,4 +220,5 @@ def test_large_requests_give_their_memory_back():
         for _ in range(10):
             with pytest.raises(grpc.RpcError):
                 AgentServiceStub(channel).Run(request, timeout=60)
-        assert memory(server.process.pid) - before < 150  # the allocator keeps up to 100; ten requests have 200 and more
+        # The allocator keeps up to 100 MB; the bytes of ten requests have 200.
+        assert memory(server.process.pid) - before < 150
