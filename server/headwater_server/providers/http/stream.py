@@ -173,8 +173,9 @@ class HttpStream:
         if self._is_over:
             return
         size = len(data)
-        self._size += size
-        if self._size > LARGE_BYTES or self._decoding is not None:
+        coming = self._size + size
+        if coming > LARGE_BYTES or self._decoding is not None:
+            self._size = coming
             self._decode_aside(data)
             return
         events: list[ProviderEvent] = []
@@ -186,13 +187,15 @@ class HttpStream:
             return
         receiver = self._receiver
         if receiver is None or not events:
+            self._size = coming
             self._pass_on(events, size)
             return
-        self._size = 0
-        if receiver.arrived(events):
-            self._untaken = 0
-        else:
+        if self._size:
+            self._size = 0
+        if not receiver.arrived(events):
             self._keep_back(size)
+        elif self._untaken:
+            self._untaken = 0
 
     def body_ended(self, error: BaseException | None) -> None:
         """Decodes the end of the body."""

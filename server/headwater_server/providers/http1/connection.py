@@ -179,14 +179,18 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
             return
         self.has_received = True
-        fault = None
+        fault, pieces = None, exchange.pieces
         try:
             exchange.parse(_VIEW[:nbytes])
         except (HttpParserError, HttpParserUpgrade) as error:
             fault = exchange.fault_of(error)
+        else:
+            if len(pieces) == 1 and not exchange.is_complete and exchange.answer is not None:  # as nearly always
+                exchange.bytes_without_body = 0
+                exchange.answer.arrived(pieces.pop())
+                return
         if exchange.is_complete:
             exchange.drop_surplus()
-        pieces = exchange.pieces
         if pieces:
             exchange.bytes_without_body = 0
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)

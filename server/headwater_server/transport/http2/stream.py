@@ -35,6 +35,7 @@ class Sent(Enum):
     """They were not: the stream has ended."""
 
 
+_pack_head = HEAD.pack
 # A member is looked up by a property of its class, which takes as long as a call.
 _SENT, _FULL, _CLOSED = Sent.SENT, Sent.FULL, Sent.CLOSED
 
@@ -143,7 +144,7 @@ class Stream:
             self.window -= size
             sending.window -= size
             sending.sent += 1
-            sending.write(HEAD.pack(size >> 8, size & 0xFF, DATA, 0, self.id) + data)
+            sending.write(_pack_head(size >> 8, size & 0xFF, DATA, 0, self.id) + data)
             return _SENT
         self._held = memoryview(data)
         sending.hold(size)

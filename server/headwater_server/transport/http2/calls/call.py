@@ -21,6 +21,7 @@ from headwater_server.transport.http2.frames import ErrorCode
 from headwater_server.transport.http2.peers import Peer
 from headwater_server.transport.http2.stream import STEP, WINDOW, Sent, Stream
 
+_pack_prefix = PREFIX.pack
 WIDEST = 1024 * 1024
 """A long message may have so many bytes on their way, so that it comes fast from far away too."""
 
@@ -224,7 +225,7 @@ class Call:
         """
         if not self._has_headers:
             self.send_headers()
-        return self.stream.send(PREFIX.pack(0, len(message)) + message)
+        return self.stream.send(_pack_prefix(0, len(message)) + message)
 
     async def send(self, message: bytes) -> bool:
         """Sends a message, and waits until it has gone out; False when the call has ended."""
