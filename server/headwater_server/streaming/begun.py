@@ -57,6 +57,8 @@ class Begun(Generic[T]):
     def close(self) -> None:
         """Ends the coroutine where it waits, if it has not ended."""
         if self._coroutine is not None:
+            if (waits_for := getattr(self, "_waits_for", None)) is not None:
+                waits_for.cancel()  # as a task does: its maker may ask how it ended
             self._coroutine.close()
 
     def _outcome(self) -> T:

@@ -116,6 +116,7 @@ async def test_one_that_is_closed_ends_where_it_waits():
     begun.close()
     begun.close()
     assert work.steps == ["begun", "over"]
+    assert work.gates[0].cancelled()
     ended = Begun(asyncio.sleep(0, "x"))
     assert await ended == "x"
     ended.close()
